@@ -161,4 +161,5 @@ class TimedOut(CodexError):
 
 def all_errors() -> dict[str, type[CodexError]]:
     """Every error class by its `reason`."""
-    return {kind.reason: kind for kind in (CodexError, *CodexError.__subclasses__())}
+    kinds: list[type[CodexError]] = [CodexError, *CodexError.__subclasses__()]
+    return {kind.reason: kind for kind in kinds}
