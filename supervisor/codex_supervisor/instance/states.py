@@ -1,0 +1,144 @@
+"""What an instance can be. Each state carries just what is true in it, so that illegal ones cannot be written."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from codex_supervisor.instance.budget import RestartBudget
+
+
+class Then(enum.Enum):
+    """What follows when a child is gone."""
+
+    STOP = "stopped"
+    """A person wants it down."""
+    RESTART = "restart"
+    """A new child comes up at once."""
+    HIBERNATE = "hibernated"
+    """It sleeps until the next ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """No child, and none wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hibernated:
+    """No child, because it was idle; the next ask wakes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Child `generation` is being spawned, connected and initialised; `carry_on` is the turn to resume then."""
+
+    generation: int
+    deadline: float
+    carry_on: str | None = None
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Child `generation` waits for a turn since `idle_since`."""
+
+    generation: int
+    idle_since: float
+    misses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Child `generation` runs `turn`. `then` is what follows the turn where a person or a limit asked for it."""
+
+    generation: int
+    turn: str
+    misses: int = 0
+    then: Then | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The child died for `reason`; the next start is at `until`."""
+
+    until: float
+    reason: str
+    carry_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Child `generation` and everything that it started are being ended; then comes `then`."""
+
+    generation: int
+    then: Then
+    carry_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The restart budget is spent, or a start cannot work; tried again at `retry_at` or when a person says so."""
+
+    reason: str
+    retry_at: float
+
+
+State = Stopped | Hibernated | Starting | Ready | Busy | Backoff | Stopping | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The whole of what an instance decides from.
+
+    `queue` holds the ids of the turns that wait, in order; the running turn is in the state. `generation` counts the
+    children; a late event of an earlier child is known by its number.
+    """
+
+    budget: RestartBudget
+    state: State = field(default_factory=Stopped)
+    queue: tuple[str, ...] = ()
+    generation: int = 0
+    restarts: int = 0
+
+
+def state_name(state: State) -> str:
+    """Return the state's name as it stands in the API, the metrics and the logs: lower case."""
+    return type(state).__name__.lower()
+
+
+def child_generation(state: State) -> int | None:
+    """Return the generation of the child that exists in this state, or None."""
+    match state:
+        case Starting(generation=number) | Ready(generation=number) | Busy(generation=number):
+            return number
+        case Stopping(generation=number):
+            return number
+        case _:
+            return None
+
+
+def running_turn(state: State) -> str | None:
+    """Return the turn that runs or that will be carried on, or None."""
+    match state:
+        case Busy(turn=turn):
+            return turn
+        case Starting(carry_on=turn) | Backoff(carry_on=turn) | Stopping(carry_on=turn):
+            return turn
+        case _:
+            return None
+
+
+def next_wake(core: Core, idle_after_s: float) -> float | None:
+    """Return the monotonic time at which `Tick` is due, or None."""
+    match core.state:
+        case Starting(deadline=deadline, overdue=False):
+            return deadline
+        case Backoff(until=until):
+            return until
+        case Failed(retry_at=retry_at):
+            return retry_at
+        case Ready(idle_since=idle_since) if idle_after_s > 0:
+            return idle_since + idle_after_s
+        case _:
+            return None

@@ -1,0 +1,370 @@
+"""The decision: `step(core, event, now, policy) -> (core, commands)`. Pure; no clock, no I/O, no logging.
+
+```
+Stopped -> Starting -> Ready <-> Busy            Ready -idle-> Hibernated -ask-> Starting
+   any -child died-> Backoff -> Starting         budget spent -> Failed (until a person or the cool-down)
+   any -stop-> Stopping -> Stopped               Stopping ends only when the child's tree is gone
+```
+
+Events of an earlier child (a smaller generation) are late and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from codex_supervisor.instance.budget import Policy, RestartBudget, backoff_s
+from codex_supervisor.instance.events import (
+    CancelWanted,
+    CarryOn,
+    ChildAdopted,
+    ChildDied,
+    ChildReady,
+    Command,
+    EndTurn,
+    Event,
+    HibernateWanted,
+    InterruptTurn,
+    KillChild,
+    MemoryExceeded,
+    ProbeAnswered,
+    ProbeMissed,
+    RestartWanted,
+    RunTurn,
+    Spawn,
+    StartRefused,
+    StartWanted,
+    StopChild,
+    StopWanted,
+    Tick,
+    TreeGone,
+    TurnAccepted,
+    TurnFound,
+    TurnOver,
+)
+from codex_supervisor.instance.states import (
+    Backoff,
+    Busy,
+    Core,
+    Failed,
+    Hibernated,
+    Ready,
+    Starting,
+    Stopped,
+    Stopping,
+    Then,
+    child_generation,
+    running_turn,
+)
+from codex_supervisor.store.records import Cause, Outcome
+
+Decision = tuple[Core, tuple[Command, ...]]
+
+
+def step(core: Core, event: Event, now: float, policy: Policy) -> Decision:
+    """Return what the instance is after `event` at monotonic time `now`, and what is to be done, in order."""
+    return _Step(core, now, policy).decide(event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    core: Core
+    now: float
+    policy: Policy
+
+    def decide(self, event: Event) -> Decision:
+        match event:
+            case StartWanted():
+                return self._start_wanted()
+            case StopWanted(force=force):
+                return self._stop_wanted(force)
+            case RestartWanted(force=force):
+                return self._restart_wanted(force)
+            case HibernateWanted():
+                return self._hibernate_wanted()
+            case TurnAccepted(turn=turn):
+                return self._turn_accepted(turn)
+            case TurnFound(turn=turn):
+                return self._turn_found(turn)
+            case TurnOver(turn=turn):
+                return self._turn_over(turn)
+            case CancelWanted(turn=turn, cause=cause):
+                return self._cancel_wanted(turn, cause)
+            case ChildReady(generation=generation):
+                return self._child_ready(generation)
+            case ChildAdopted(generation=generation, turn=turn):
+                return self._child_adopted(generation, turn)
+            case ChildDied(generation=generation, reason=reason, jitter=jitter):
+                return self._child_died(generation, reason, jitter)
+            case StartRefused(generation=generation, reason=reason):
+                return self._start_refused(generation, reason)
+            case TreeGone(generation=generation):
+                return self._tree_gone(generation)
+            case ProbeAnswered(generation=generation):
+                return self._probed(generation, lambda _: 0)
+            case ProbeMissed(generation=generation):
+                return self._probed(generation, lambda misses: misses + 1)
+            case MemoryExceeded(generation=generation):
+                return self._memory_exceeded(generation)
+            case Tick():
+                return self._tick()
+            case _:
+                assert_never(event)
+
+    # --- what people want -------------------------------------------------------------------------------------------
+
+    def _start_wanted(self) -> Decision:
+        match self.core.state:
+            case Stopped() | Hibernated():
+                return self._spawn(self.core, None)
+            case Failed():
+                # A person has looked at it: the budget is theirs again.
+                return self._spawn(replace(self.core, budget=RestartBudget.full(self.policy, self.now)), None)
+            case Stopping() as state:
+                return replace(self.core, state=replace(state, then=Then.RESTART)), ()
+            case Busy() as state:
+                return replace(self.core, state=replace(state, then=None)), ()
+            case Starting() | Ready() | Backoff():
+                return self.core, ()
+            case _:
+                assert_never(self.core.state)
+
+    def _stop_wanted(self, force: bool) -> Decision:
+        cancelled = self._ends(self.core.queue, Outcome.CANCELLED, Cause.USER, "the instance was stopped")
+        core = replace(self.core, queue=())
+        state = core.state
+        match state:
+            case Stopped() | Hibernated() | Failed():
+                return replace(core, state=Stopped()), cancelled
+            case Backoff(carry_on=turn):
+                return replace(core, state=Stopped()), self._cut(turn) + cancelled
+            case Stopping(generation=generation, carry_on=turn):
+                return replace(core, state=Stopping(generation, Then.STOP)), self._cut(turn) + cancelled
+            case Starting(generation=generation, carry_on=turn):
+                stop = (StopChild(generation, cut=True),)
+                return replace(core, state=Stopping(generation, Then.STOP)), self._cut(turn) + cancelled + stop
+            case Ready(generation=generation):
+                return replace(core, state=Stopping(generation, Then.STOP)), (
+                    *cancelled,
+                    StopChild(generation, cut=False),
+                )
+            case Busy(generation=generation, turn=turn):
+                if not force:
+                    return replace(core, state=replace(state, then=Then.STOP)), cancelled
+                stop = (StopChild(generation, cut=True),)
+                return replace(core, state=Stopping(generation, Then.STOP)), self._cut(turn) + cancelled + stop
+            case _:
+                assert_never(state)
+
+    def _restart_wanted(self, force: bool) -> Decision:
+        state = self.core.state
+        match state:
+            case Ready(generation=generation):
+                return self._stop_then(generation, Then.RESTART, None)
+            case Busy(generation=generation, turn=turn):
+                if not force:
+                    return replace(self.core, state=replace(state, then=Then.RESTART)), ()
+                return self._stop_then(generation, Then.RESTART, turn)
+            case Backoff(carry_on=turn):
+                return self._spawn(self.core, turn)
+            case Starting(generation=generation, carry_on=turn):
+                return self._stop_then(generation, Then.RESTART, turn)
+            case Stopped() | Hibernated() | Failed() | Stopping():
+                return self._start_wanted()
+            case _:
+                assert_never(state)
+
+    def _hibernate_wanted(self) -> Decision:
+        match self.core.state:
+            case Ready(generation=generation):
+                return self._stop_then(generation, Then.HIBERNATE, None)
+            case _:
+                return self.core, ()
+
+    def _cancel_wanted(self, turn: str, cause: Cause) -> Decision:
+        if turn in self.core.queue:
+            core = replace(self.core, queue=tuple(t for t in self.core.queue if t != turn))
+            return core, self._ends((turn,), _outcome_of(cause), cause, _sentence_of(cause))
+        match self.core.state:
+            case Busy(generation=generation, turn=running) if running == turn:
+                return self.core, (InterruptTurn(generation, turn, cause),)
+            case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
+                return replace(self.core, state=replace(state, carry_on=None)), self._ends(
+                    (turn,), _outcome_of(cause), cause, _sentence_of(cause)
+                )
+            case _:
+                return self.core, ()
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _turn_accepted(self, turn: str) -> Decision:
+        core = replace(self.core, queue=(*self.core.queue, turn))
+        match core.state:
+            case Stopped() | Hibernated():
+                return self._spawn(core, None)
+            case Ready(generation=generation):
+                return self._next_turn(core, generation)
+            case Stopping(then=Then.STOP | Then.HIBERNATE) as state:
+                # An ask after the stop is the later wish.
+                return replace(core, state=replace(state, then=Then.RESTART)), ()
+            case Failed(reason=reason):
+                # The shell refuses asks in this state; one that was under way when it failed ends here.
+                return self.core, self._ends((turn,), Outcome.FAILED, Cause.CHILD_DIED, reason)
+            case Busy(then=Then.STOP) as state:
+                return replace(core, state=replace(state, then=None)), ()
+            case Starting() | Busy() | Backoff() | Stopping():
+                return core, ()
+            case _:
+                assert_never(core.state)
+
+    def _turn_found(self, turn: str) -> Decision:
+        match self.core.state:
+            case Stopped() | Hibernated():
+                return self._spawn(self.core, turn)
+            case Starting(carry_on=None) | Backoff(carry_on=None) as state:
+                return replace(self.core, state=replace(state, carry_on=turn)), ()
+            case Ready(generation=generation):
+                return replace(self.core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
+            case _:
+                # One turn runs at a time, so there is one such turn at most; any other waits in order.
+                return self._turn_accepted(turn)
+
+    def _turn_over(self, turn: str) -> Decision:
+        match self.core.state:
+            case Busy(generation=generation, turn=running, then=then) if running == turn:
+                if then is not None:
+                    return self._stop_then(generation, then, None)
+                return self._next_turn(self.core, generation)
+            case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
+                # It ended at the moment its child went: there is nothing left to carry on.
+                return replace(self.core, state=replace(state, carry_on=None)), ()
+            case _:
+                return self.core, ()
+
+    def _next_turn(self, core: Core, generation: int) -> Decision:
+        if not core.queue:
+            return replace(core, state=Ready(generation, self.now)), ()
+        turn, *rest = core.queue
+        return replace(core, state=Busy(generation, turn), queue=tuple(rest)), (RunTurn(generation, turn),)
+
+    # --- the child --------------------------------------------------------------------------------------------------
+
+    def _child_ready(self, generation: int) -> Decision:
+        match self.core.state:
+            case Starting(generation=current, carry_on=turn) if current == generation:
+                if turn is not None:
+                    return replace(self.core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
+                return self._next_turn(self.core, generation)
+            case _:
+                return self.core, ()
+
+    def _child_adopted(self, generation: int, turn: str | None) -> Decision:
+        core = replace(self.core, generation=generation)
+        if turn is not None:
+            return replace(core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
+        return self._next_turn(core, generation)
+
+    def _child_died(self, generation: int, reason: str, jitter: float) -> Decision:
+        state = self.core.state
+        # Stopping waits for TreeGone: the leader's death is not the end of its tree.
+        if child_generation(state) != generation or isinstance(state, Stopping):
+            return self.core, ()
+        turn = running_turn(state)
+        if isinstance(state, Busy) and state.then is Then.STOP:
+            return replace(self.core, state=Stopping(generation, Then.STOP)), (
+                *self._ends((turn,) if turn else (), Outcome.INTERRUPTED, Cause.CHILD_DIED, reason),
+                StopChild(generation, cut=True),
+            )
+        budget = self.core.budget.spend(self.policy, self.now)
+        if budget is None:
+            return self._fail(turn, reason)
+        wait = backoff_s(self.policy, budget.recent_restarts(self.policy), jitter)
+        core = replace(self.core, budget=budget, restarts=self.core.restarts + 1)
+        if wait <= 0.0:
+            return self._spawn(core, turn)
+        return replace(core, state=Backoff(self.now + wait, reason, turn)), ()
+
+    def _start_refused(self, generation: int, reason: str) -> Decision:
+        match self.core.state:
+            case Starting(generation=current, carry_on=turn) if current == generation:
+                return self._fail(turn, reason)
+            case _:
+                return self.core, ()
+
+    def _fail(self, turn: str | None, reason: str) -> Decision:
+        waiting = (*((turn,) if turn else ()), *self.core.queue)
+        state = Failed(reason, self.now + self.policy.cool_down_s)
+        return replace(self.core, state=state, queue=()), self._ends(waiting, Outcome.FAILED, Cause.CHILD_DIED, reason)
+
+    def _tree_gone(self, generation: int) -> Decision:
+        match self.core.state:
+            case Stopping(generation=current, then=then, carry_on=turn) if current == generation:
+                if then is Then.RESTART or turn is not None or self.core.queue:
+                    return self._spawn(self.core, turn)
+                return replace(self.core, state=Stopped() if then is Then.STOP else Hibernated()), ()
+            case _:
+                return self.core, ()
+
+    def _probed(self, generation: int, count: Callable[[int], int]) -> Decision:
+        match self.core.state:
+            case (Ready(generation=current) | Busy(generation=current)) as state if current == generation:
+                misses = count(state.misses)
+                core = replace(self.core, state=replace(state, misses=misses))
+                if misses == self.policy.probe_misses:
+                    return core, (KillChild(generation, f"{misses} probes in a row went unanswered"),)
+                return core, ()
+            case _:
+                return self.core, ()
+
+    def _memory_exceeded(self, generation: int) -> Decision:
+        match self.core.state:
+            case Ready(generation=current) if current == generation:
+                return self._stop_then(generation, Then.HIBERNATE, None)
+            case Busy(generation=current, then=None) as state if current == generation:
+                return replace(self.core, state=replace(state, then=Then.HIBERNATE)), ()
+            case _:
+                return self.core, ()
+
+    def _tick(self) -> Decision:
+        match self.core.state:
+            case Starting(generation=generation, deadline=deadline, overdue=False) as state if self.now >= deadline:
+                reason = f"it was not ready within {self.policy.start_timeout_s:g} s"
+                return replace(self.core, state=replace(state, overdue=True)), (KillChild(generation, reason),)
+            case Backoff(until=until, carry_on=turn) if self.now >= until:
+                return self._spawn(self.core, turn)
+            case Failed(retry_at=retry_at) if self.now >= retry_at:
+                # One try on an empty budget: a full one would let the crash loop run again.
+                return self._spawn(replace(self.core, budget=RestartBudget(0.0, self.now)), None)
+            case Ready(generation=generation, idle_since=idle_since) if (
+                0 < self.policy.idle_after_s <= (self.now - idle_since)
+            ):
+                return self._stop_then(generation, Then.HIBERNATE, None)
+            case _:
+                return self.core, ()
+
+    # --- shared pieces ----------------------------------------------------------------------------------------------
+
+    def _spawn(self, core: Core, carry_on: str | None) -> Decision:
+        generation = core.generation + 1
+        state = Starting(generation, self.now + self.policy.start_timeout_s, carry_on)
+        return replace(core, state=state, generation=generation), (Spawn(generation),)
+
+    def _stop_then(self, generation: int, then: Then, carry_on: str | None) -> Decision:
+        state = Stopping(generation, then, carry_on)
+        return replace(self.core, state=state), (StopChild(generation, cut=carry_on is not None),)
+
+    def _cut(self, turn: str | None) -> tuple[Command, ...]:
+        return self._ends((turn,) if turn else (), Outcome.CANCELLED, Cause.USER, "the instance was stopped")
+
+    def _ends(self, turns: tuple[str, ...], outcome: Outcome, cause: Cause, error: str) -> tuple[Command, ...]:
+        return tuple(EndTurn(turn, outcome, cause, error) for turn in turns)
+
+
+def _outcome_of(cause: Cause) -> Outcome:
+    return Outcome.CANCELLED if cause is Cause.USER else Outcome.FAILED
+
+
+def _sentence_of(cause: Cause) -> str:
+    return "cancelled before it ran" if cause is Cause.USER else f"ended before it ran: {cause.value}"
