@@ -1,0 +1,117 @@
+# Everything a developer or CI does. `make` alone lists it. All set-up happens by itself: .venv (what runs and tests the
+# project), build/tools (what builds it), build/node_modules (buf). Works with GNU make 3.81 and newer.
+
+SHELL := /bin/sh
+PYTHON_BIN := .venv/bin/python
+TOOLS_BIN := build/tools/bin/python
+BUF := build/node_modules/.bin/buf
+BUF_VERSION := 1.75.0
+PROTOS := $(shell find proto -name '*.proto')
+# Tests see no network but loopback.
+OFFLINE := tests/support/loopback_only.sh
+# More arguments for the program behind a target: make test ARGS='-k store -x'.
+ARGS ?=
+
+READY := .venv/.ready
+TOOLS_READY := build/tools/.ready
+STUBS_READY := build/.stubs
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check check-format lint format types proto check-proto proto-baseline bench faults chaos docs \
+	check-docs dist pins clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Set-up
+
+$(READY): pyproject.toml constraints.txt constraints-build.txt scripts/find_python.sh
+	@python=$$(scripts/find_python.sh) || exit 1; \
+	if ! $(PYTHON_BIN) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "making .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; fi
+	$(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
+	$(PYTHON_BIN) -m pip install --quiet -c constraints.txt --build-constraint constraints-build.txt \
+		--group dev --editable '.[codex,demo]'
+	@touch $@
+
+$(TOOLS_READY): pyproject.toml constraints-build.txt scripts/find_python.sh
+	@python=$$(scripts/find_python.sh) || exit 1; \
+	if ! $(TOOLS_BIN) -c '' 2>/dev/null; then rm -rf build/tools; "$$python" -m venv build/tools; fi
+	$(TOOLS_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints-build.txt pip
+	$(TOOLS_BIN) -m pip install --quiet -c constraints-build.txt --group build
+	@touch $@
+
+$(STUBS_READY): $(TOOLS_READY) hatch_build.py $(PROTOS)
+	$(TOOLS_BIN) hatch_build.py
+	@touch $@
+
+# buf's program comes as a platform package of its own, so its install script, which only saves a start of node, is not
+# run, and it needs no network later.
+$(BUF):
+	@command -v npm >/dev/null || { \
+		echo "npm was not found, and buf comes from it: install Node.js ('apt-get install npm', 'brew install node')." >&2; \
+		exit 1; }
+	npm install --prefix build --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+		@bufbuild/buf@$(BUF_VERSION)
+
+## What people run
+
+run: $(READY) $(STUBS_READY) ## Start the service in the foreground, with the demo model where Codex has no login
+	.venv/bin/codex-supervisor serve --demo $(ARGS)
+
+test: $(READY) $(STUBS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
+	@$(OFFLINE) $(PYTHON_BIN) -m pytest $(ARGS)
+
+check: check-format lint types check-proto test ## All that CI checks; the tests come last
+
+lint: $(READY) ## Find mistakes
+	$(PYTHON_BIN) -m ruff check
+
+format: $(READY) $(BUF) ## Rewrite the sources in the one format
+	$(PYTHON_BIN) -m ruff format
+	$(PYTHON_BIN) -m ruff check --fix-only --quiet
+	$(BUF) format --write
+
+check-format: $(READY)
+	$(PYTHON_BIN) -m ruff format --check
+
+types: $(READY) $(STUBS_READY) ## Check the types, strictly
+	$(PYTHON_BIN) -m mypy
+
+proto: $(STUBS_READY) ## Generate the Python stubs of the API
+
+check-proto: $(BUF)
+	$(BUF) format --diff --exit-code
+	$(BUF) lint
+	$(BUF) breaking --against proto/baseline.json
+
+proto-baseline: $(BUF) ## Make the API as it is now the one that may not be broken; part of a release
+	$(BUF) build --exclude-source-info -o proto/baseline.json
+
+docs: $(READY) $(STUBS_READY) ## Write docs/configuration.md and docs/metrics.md anew from the sources
+	$(PYTHON_BIN) scripts/generate_docs.py
+
+check-docs: $(READY) $(STUBS_READY)
+	$(PYTHON_BIN) scripts/generate_docs.py --check
+
+bench: $(READY) $(STUBS_READY) ## Measure; writes figures, judges nothing
+	$(OFFLINE) $(PYTHON_BIN) -m tests.bench $(ARGS)
+
+faults: $(READY) $(STUBS_READY) ## Inject each known fault and check what a user sees
+	$(OFFLINE) $(PYTHON_BIN) -m pytest tests/faults $(ARGS)
+
+chaos: $(READY) $(STUBS_READY) ## Kill processes at random under load, then audit; ARGS='--seconds 600 --seed 1'
+	$(OFFLINE) $(PYTHON_BIN) -m tests.faults.chaos $(ARGS)
+
+dist: $(TOOLS_READY) ## Build the source archive and the wheel into dist/
+	rm -rf dist
+	$(TOOLS_BIN) -m build --no-isolation --outdir dist .
+
+pins: ## Look for newer versions of everything and write them to constraints*.txt
+	scripts/renew_pins.sh
+
+clean: ## Remove all that was made, the environments too
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find proto -name '*_pb2*.py*' -delete
+	find proto supervisor ctl tests -name __pycache__ -prune -exec rm -rf {} +
