@@ -13,10 +13,12 @@ renew() { # FILE, then what pip is to install
     rm -rf "$scratch/venv"
     "$python" -m venv "$scratch/venv"
     "$scratch/venv/bin/python" -m pip install --quiet --upgrade pip
+    # Older Pythons put one in unasked; what really needs it brings it.
+    "$scratch/venv/bin/python" -m pip uninstall --quiet --yes setuptools
     "$scratch/venv/bin/python" -m pip install --quiet "$@"
     {
         grep '^#' "$file"
-        "$scratch/venv/bin/python" -m pip freeze --all --exclude-editable --exclude setuptools
+        "$scratch/venv/bin/python" -m pip freeze --all --exclude-editable
     } >"$scratch/pins"
     cat "$scratch/pins" >"$file"
 }
