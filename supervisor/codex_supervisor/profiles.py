@@ -1,0 +1,113 @@
+"""Profiles: named bundles of reasoning effort, model and instructions.
+
+`high`, `default` and `low` always exist; the configuration may change them and add more.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from codex_control.errors import NotFound
+
+from codex_supervisor.config_key import text
+
+if TYPE_CHECKING:
+    from codex_supervisor.config import Config
+
+DEFAULT_PROFILE = "default"
+
+
+class Effort(enum.StrEnum):
+    """How hard the model thinks. Codex passes any text on, so the check is ours.
+
+    Source: the model catalogue inside Codex 0.163 (`low` to `ultra`) and the Responses API (`none`, `minimal`).
+    """
+
+    UNSET = ""
+    """Codex's own default for the model."""
+    NONE = "none"
+    """No reasoning."""
+    MINIMAL = "minimal"
+    """As little as the model can."""
+    LOW = "low"
+    """Quick answers."""
+    MEDIUM = "medium"
+    """Most models' own default."""
+    HIGH = "high"
+    """Hard problems."""
+    XHIGH = "xhigh"
+    """Harder ones; not every model knows it."""
+    MAX = "max"
+    """The model's most; not every model knows it."""
+    ULTRA = "ultra"
+    """Beyond `max`; few models know it."""
+
+
+class Summary(enum.StrEnum):
+    """What the model says about its reasoning."""
+
+    AUTO = "auto"
+    """The model's choice."""
+    CONCISE = "concise"
+    """A few words."""
+    DETAILED = "detailed"
+    """Everything that the model tells."""
+    NONE = "none"
+    """Nothing."""
+
+
+class Sandbox(enum.StrEnum):
+    """What the commands that Codex runs may touch."""
+
+    READ_ONLY = "read-only"
+    """They may read, not write."""
+    WORKSPACE_WRITE = "workspace-write"
+    """They may write below the working directory."""
+    DANGER_FULL_ACCESS = "danger-full-access"
+    """They may do whatever the user may do."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named bundle of reasoning effort, model and instructions. Empty text means Codex's own default."""
+
+    effort: Annotated[Effort, text("How hard the model thinks; empty for the model's own default.")] = Effort.UNSET
+    model: Annotated[str, text("Model; empty for the one that Codex is configured with.", max_length=200)] = ""
+    summary: Annotated[Summary, text("What the model says about its reasoning.")] = Summary.AUTO
+    developer_instructions: Annotated[
+        str, text("Instructions for the model beside the user's own prompts.", max_length=65_536)
+    ] = ""
+    sandbox: Annotated[Sandbox, text("What the commands that Codex runs may touch.")] = Sandbox.WORKSPACE_WRITE
+
+
+BUILT_IN_PROFILES = {
+    "high": Profile(effort=Effort.HIGH),
+    DEFAULT_PROFILE: Profile(),
+    "low": Profile(effort=Effort.LOW),
+}
+
+
+def all_profiles(config: Config) -> dict[str, Profile]:
+    """Every profile that may be named: the built-in ones as the configuration changed them, then the user's own."""
+    return {**BUILT_IN_PROFILES, **config.profiles}
+
+
+def profile(config: Config, name: str) -> Profile:
+    """The profile called `name`; the configured default where `name` is empty.
+
+    Raises `NotFound`, which names the nearest profile and all of them.
+    """
+    profiles = all_profiles(config)
+    wanted = name or config.defaults.profile
+    if wanted in profiles:
+        return profiles[wanted]
+    near = difflib.get_close_matches(wanted[:200], profiles, n=1)
+    raise NotFound(
+        what=f"there is no profile {wanted[:200]!r}",
+        why=f"the profiles are {', '.join(profiles)}",
+        next_step=f"did you mean {near[0]!r}?"
+        if near
+        else "name one of them, or add it under `profiles` in config.yaml",
+    )
