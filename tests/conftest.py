@@ -1,0 +1,108 @@
+"""Fixtures for all tests: nouns, each with its end. See tests/support for what they are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.codex_home import CodexHome, codex_home_below, short_private_dir
+from tests.support.leaks import assert_no_tasks_left, assert_nothing_left, child_processes, open_files
+from tests.support.loopback_only import namespaces_possible, outside_interfaces
+from tests.support.stub_model import StubModel
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for the real Codex is marked so."""
+    for item in items:
+        if "real_codex" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_codex")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse to start the real Codex where it could reach the outside network."""
+    if item.get_closest_marker("real_codex") is not None and (reason := _network_is_open(item.config)):
+        pytest.fail(reason, pytrace=False)
+
+
+_NETWORK = pytest.StashKey[str]()
+
+
+def _network_is_open(config: pytest.Config) -> str:
+    """Why the real Codex must not run here, or nothing."""
+    if _NETWORK not in config.stash:
+        outside = outside_interfaces() if sys.platform == "linux" else []
+        config.stash[_NETWORK] = (
+            "tests with the real Codex run only where there is no network but loopback, and here is "
+            f"{', '.join(outside)}. Run `make test`, or `tests/support/loopback_only.py pytest …`, "
+            "or leave them out with `-m 'not real_codex'`."
+            if outside and namespaces_possible()
+            else ""
+        )
+    return config.stash[_NETWORK]
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test leaves as many open files, child processes and asyncio tasks as it found."""
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        # First, so that the event loop with its files is there before and after.
+        request.getfixturevalue("task_leak_check")
+    files, children = open_files(), child_processes()
+    yield
+    assert_nothing_left(files, children)
+
+
+@pytest.fixture
+async def task_leak_check() -> AsyncIterator[None]:
+    """The part of `leak_check` that needs the test's event loop."""
+    before = asyncio.all_tasks()
+    yield
+    await assert_no_tasks_left(before)
+
+
+@pytest.fixture
+async def stub_model() -> AsyncIterator[StubModel]:
+    """A stub model server in this process."""
+    async with StubModel() as stub:
+        yield stub
+
+
+@pytest.fixture
+def codex_home(stub_model: StubModel) -> Iterator[CodexHome]:
+    """A home for the real Codex, configured for `stub_model`."""
+    with codex_home_below() as made:
+        made.configure(stub_model.base_url)
+        yield made
+
+
+@pytest.fixture
+def short_runtime_dir() -> Iterator[Path]:
+    """A private directory whose path leaves room for Unix sockets."""
+    with short_private_dir() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def real_codex() -> Path:
+    """The native Codex binary: the one of the PyPI wheel, else `codex` on PATH."""
+    try:
+        from codex_cli_bin import bundled_codex_path
+
+        return Path(bundled_codex_path())
+    except (ImportError, FileNotFoundError):
+        pass
+    found = shutil.which("codex")
+    if found is not None:
+        return Path(found)
+    reason = "no Codex here: pip install openai-codex-cli-bin"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
