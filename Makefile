@@ -8,7 +8,7 @@ BUF := build/node_modules/.bin/buf
 BUF_VERSION := 1.75.0
 PROTOS := $(shell find proto -name '*.proto')
 # Tests see no network but loopback.
-OFFLINE := tests/support/loopback_only.sh
+OFFLINE := $(PYTHON_BIN) tests/support/loopback_only.py
 # More arguments for the program behind a target: make test ARGS='-k store -x'.
 ARGS ?=
 
