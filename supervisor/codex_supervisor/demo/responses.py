@@ -129,7 +129,8 @@ class ResponseStream:
         self._index = 0
         self._texts: list[str] = []
         self._message_id = ""
-        self._output: list[dict[str, Any]] = []
+        self.text_characters = 0
+        """How much text was sent so far."""
 
     def created(self) -> bytes:
         """The first event."""
@@ -144,6 +145,7 @@ class ResponseStream:
                 "response.output_item.added", output_index=self._index, item=self._message("in_progress", content=[])
             )
         self._texts.append(delta)
+        self.text_characters += len(delta)
         return opening + event(
             "response.output_text.delta",
             item_id=self._message_id,
