@@ -60,7 +60,10 @@ class CodexError(Exception):
 
     def __str__(self) -> str:
         sentence = f"{self.what}: {self.why}" if self.why else self.what
-        return f"{sentence}. {self.next_step[:1].upper()}{self.next_step[1:]}." if self.next_step else f"{sentence}."
+        if not self.next_step:
+            return f"{sentence}."
+        end = "" if self.next_step.endswith(("?", ".")) else "."
+        return f"{sentence}. {self.next_step[:1].upper()}{self.next_step[1:]}{end}"
 
 
 class BadInput(CodexError):

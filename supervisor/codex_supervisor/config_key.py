@@ -6,7 +6,12 @@ The parser checks by these descriptions and the reference page is generated from
 from __future__ import annotations
 
 import enum
+import functools
+import re
 from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
+
+import msgspec
 
 
 class Applies(enum.Enum):
@@ -134,3 +139,169 @@ def section(text: str) -> Description:
 def profiles(text: str) -> Description:
     """Describe the map of profiles."""
     return Description(kind=Kind.PROFILES, text=text, applies=Applies.NEW_TURNS)
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KIB": 1024,
+    "MIB": 1024**2,
+    "GIB": 1024**3,
+    "TIB": 1024**4,
+}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?i?B|)", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+
+
+def parse_duration(written: str) -> Seconds | None:
+    """Read a duration as people write it; None where it is none."""
+    if _NUMBER.fullmatch(written):
+        return float(written)
+    if not _DURATION.fullmatch(written):
+        return None
+    # Decimal fractions of a unit are rounded to the microsecond, so that 0.1 + 0.2 seconds are 0.3.
+    return round(sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(written)), 6)
+
+
+def parse_size(written: str) -> Bytes | None:
+    """Read a size as people write it; None where it is none. `KB` is 1000 bytes, `KiB` 1024."""
+    match = _SIZE.fullmatch(written)
+    if match is None:
+        return None
+    number, unit = match.groups()
+    # Whole numbers stay exact beyond 2**53.
+    return round(float(number) * _BYTES[unit.upper()]) if "." in number else int(number) * _BYTES[unit.upper()]
+
+
+def format_duration(seconds: Seconds) -> str:
+    """Write a duration so that `parse_duration` reads the same again: `1h30m`, `250ms`, `0s`."""
+    milliseconds = seconds * 1000
+    if seconds < 1 and milliseconds == int(milliseconds) and seconds:
+        return f"{int(milliseconds)}ms"
+    if seconds != int(seconds):
+        return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+    rest = int(seconds)
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        whole, rest = divmod(rest, int(_SECONDS[unit]))
+        if whole:
+            parts.append(f"{whole}{unit}")
+    return "".join(parts) or "0s"
+
+
+def format_size(size: Bytes) -> str:
+    """Write a size in the largest unit that keeps it exact: `512MiB`, `1MB`, `1000`."""
+    if not size:
+        return "0"
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size % _BYTES[unit.upper()] == 0:
+            return f"{size // _BYTES[unit.upper()]}{unit}"
+    for unit in ("TB", "GB", "MB"):
+        if size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One field of the model with what it says about itself."""
+
+    name: str
+    """The attribute's name, which is the key's."""
+    description: Description
+    default: Any
+    choices: type[enum.StrEnum] | None
+    """The enum of a choice."""
+    section: type[msgspec.Struct] | None
+    """The model of a section."""
+
+    def format(self, value: Any) -> str:
+        """Write one value as YAML that is read as the same value again."""
+        match self.description.kind:
+            case Kind.SECONDS:
+                return format_duration(value)
+            case Kind.BYTES:
+                return format_size(value)
+            case Kind.SWITCH:
+                return "true" if value else "false"
+            case Kind.COUNT:
+                return str(value)
+            case Kind.TEXTS:
+                return f"[{', '.join(format_text(item) for item in value)}]"
+            case Kind.TEXT:
+                return format_text(str(value))
+            case Kind.SECTION | Kind.PROFILES:
+                raise TypeError(f"{self.name} is no single value")
+
+    def bounds(self) -> str:
+        """The bounds in words; empty where there are none."""
+        about = self.description
+        parts = []
+        if about.minimum is not None and about.maximum is not None:
+            low, high = self._unit(about.minimum), self._unit(about.maximum)
+            parts.append(f"{low} to {high}" + (f"; 0 means {about.zero_means}" if about.zero_means else ""))
+        if about.max_length is not None:
+            parts.append(f"at most {about.max_length:,} characters" + (" each" if about.kind is Kind.TEXTS else ""))
+        if about.pattern_means:
+            parts.append(about.pattern_means)
+        return "; ".join(parts)
+
+    def _unit(self, bound: float) -> str:
+        match self.description.kind:
+            case Kind.SECONDS:
+                return format_duration(bound)
+            case Kind.BYTES:
+                return format_size(int(bound))
+            case _:
+                return f"{int(bound):,}"
+
+
+_PLAIN = re.compile(r"[a-z][a-z0-9-]*")
+# YAML 1.1 reads these as something else than text.
+_NOT_PLAIN = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+
+
+_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
+
+
+def format_text(value: str) -> str:
+    """Write text as a YAML scalar on one line."""
+    if _PLAIN.fullmatch(value) and value not in _NOT_PLAIN:
+        return value
+    escaped = "".join(_ESCAPED.get(character) or _escape(character) for character in value)
+    return f'"{escaped}"'
+
+
+@functools.cache
+def keys_of(model: type[msgspec.Struct]) -> tuple[Key, ...]:
+    """Return the keys of a section (or of the whole configuration) in their order."""
+    hints = get_type_hints(model, include_extras=True)
+    found = []
+    for struct_field in msgspec.structs.fields(model):
+        kind, description = get_args(hints[struct_field.name])[:2]
+        is_class = isinstance(kind, type)
+        found.append(
+            Key(
+                name=struct_field.name,
+                description=description,
+                default=(
+                    struct_field.default_factory()
+                    if struct_field.default_factory is not msgspec.NODEFAULT
+                    else struct_field.default
+                ),
+                choices=kind if is_class and issubclass(kind, enum.StrEnum) else None,
+                section=kind if is_class and issubclass(kind, msgspec.Struct) else None,
+            )
+        )
+    return tuple(found)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import msgspec
 from codex_control.errors import NotFound
 
 from codex_supervisor.config_key import text
+from codex_supervisor.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from codex_supervisor.config import Config
@@ -103,11 +103,8 @@ def profile(config: Config, name: str) -> Profile:
     wanted = name or config.defaults.profile
     if wanted in profiles:
         return profiles[wanted]
-    near = difflib.get_close_matches(wanted[:200], profiles, n=1)
     raise NotFound(
         what=f"there is no profile {wanted[:200]!r}",
         why=f"the profiles are {', '.join(profiles)}",
-        next_step=f"did you mean {near[0]!r}?"
-        if near
-        else "name one of them, or add it under `profiles` in config.yaml",
+        next_step=did_you_mean(wanted, profiles) or "name one of them, or add it under `profiles` in config.yaml",
     )

@@ -1,0 +1,137 @@
+"""Turns YAML text into a tree of nodes with their places, and gathers mistakes by line and column.
+
+What YAML allows and nobody needs in a configuration is refused: aliases (a small file could stand for gigabytes), tags,
+several documents, deep nesting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import yaml
+from codex_control.errors import BadConfig
+
+MAX_DEPTH = 6
+"""The deepest key, `profiles.<name>.<key>`, is at 3; the parser calls itself once for each level."""
+MAX_SHOWN_PROBLEMS = 10
+TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake; line and column count from 1."""
+
+    line: int
+    column: int
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+@dataclass
+class Problems:
+    """The mistakes found so far in `source`."""
+
+    source: str
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, mark: Mark, what: str, fix: str = "") -> None:
+        """Note one mistake."""
+        self.found.append(Problem(mark.line + 1, mark.column + 1, what, fix))
+
+    def raise_if_any(self) -> None:
+        """Raise `BadConfig` with the mistakes in the order of the file, each once; do nothing where there are none."""
+        problems = sorted(set(self.found))
+        if not problems:
+            return
+        if len(problems) == 1:
+            only = problems[0]
+            raise BadConfig(
+                what=f"{self.source}, line {only.line}, column {only.column}: {only.what}",
+                next_step=only.fix or "see `codex-supervisor config reference`",
+            )
+        shown = [str(problem) for problem in problems[:MAX_SHOWN_PROBLEMS]]
+        if len(problems) > MAX_SHOWN_PROBLEMS:
+            shown.append(f"and {len(problems) - MAX_SHOWN_PROBLEMS} more")
+        raise BadConfig(
+            what=f"{self.source} has {len(problems)} mistakes",
+            why="; ".join(shown),
+            next_step="correct them; `codex-supervisor config check` looks again",
+        )
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in the text; line and column count from 0."""
+
+    line: int
+    column: int
+
+
+class Refused(Exception):
+    """The text cannot be read any further."""
+
+    def __init__(self, mark: Mark, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.mark, self.what, self.fix = mark, what, fix
+
+
+def mark_of(mark: yaml.Mark | None) -> Mark:
+    """Return PyYAML's place as ours; the beginning where it knows none."""
+    return Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
+
+
+def compose(text: str) -> yaml.Node | None:
+    """Return the root node, None for an empty document; raise `Refused` for what is not YAML or not allowed."""
+    try:
+        composer = _Composer(text)
+        try:
+            return composer.get_single_node()
+        finally:
+            composer.dispose()
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        mark = Mark(before.count("\n"), error.position - (before.rfind("\n") + 1))
+        raise Refused(mark, f"the character U+{error.character:04X} may not stand in YAML", "remove it") from error
+    except yaml.MarkedYAMLError as error:
+        raise Refused(*_explain(error)) from error
+    except yaml.YAMLError as error:
+        raise Refused(Mark(0, 0), f"this is not YAML: {error}") from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML lets chr() fail for an escape such as "\UFFFFFFFF".
+        raise Refused(Mark(0, 0), "an escape names a character that does not exist", "remove it") from error
+
+
+def _explain(error: yaml.MarkedYAMLError) -> tuple[Mark, str, str]:
+    mark = mark_of(error.problem_mark or error.context_mark)
+    problem = error.problem or error.context or "this is not YAML"
+    if "'\\t'" in problem:
+        return mark, "a tab stands where YAML wants spaces", "indent with spaces"
+    if "expected a single document" in (error.context or ""):
+        return mark, "a second document begins", "remove the line `---`"
+    if "mapping values are not allowed" in problem:
+        return mark, "a second `:` stands in this line", "put the text in quotes, or begin a new line"
+    context = f" {error.context}" if error.context else ""
+    return mark, f"this is not YAML: {problem}{context}", "look at the line above too"
+
+
+class _Composer(yaml.SafeLoader):
+    """PyYAML's own composer, which builds nodes alone; nothing is constructed from them."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise Refused(mark_of(event.start_mark), "anchors and aliases are not allowed", "write the value out")
+        if getattr(event, "tag", None):
+            raise Refused(mark_of(event.start_mark), f"the tag {event.tag[:80]!r} is not allowed", "remove it")
+        if self._depth >= MAX_DEPTH:
+            raise Refused(mark_of(event.start_mark), "this is nested too deeply", "see the reference")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
