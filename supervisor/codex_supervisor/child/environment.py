@@ -11,7 +11,7 @@ from codex_supervisor.child.identity import TOKEN_VARIABLE
 
 DEFAULT_ALLOW: tuple[str, ...] = (
     # Who and where we are.
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TERM", "COLORTERM", "TMPDIR", "XDG_*"),
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", "TMPDIR", "XDG_*"),
     *("LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "__CF_USER_TEXT_ENCODING"),
     # Certificates and proxies.
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CODEX_CA_CERTIFICATE", "NIX_SSL_CERT_FILE"),

@@ -1,7 +1,8 @@
 """Our subset of Codex's app-server protocol, in one name.
 
 Names are those of the schema that `codex app-server generate-json-schema --experimental` writes; a test compares the
-two and names what differs. See `requests.py`, `notifications.py`, `server_requests.py`, `items.py` and `conversation.py`.
+two and names what differs. What is what: `requests.py`, `notifications.py`, `server_requests.py`, `items.py`,
+`conversation.py`.
 """
 
 from __future__ import annotations
