@@ -1,0 +1,1 @@
+"""The verbs, one module for each; `command` is what the root command runs."""

@@ -1,0 +1,95 @@
+"""codexctl ask: a turn that somebody waits for."""
+
+from __future__ import annotations
+
+import uuid
+
+import click
+
+from codexctl.session import DURATION, Session, instance_option, verb
+
+
+@click.command("ask")
+@click.argument("text", required=False)
+@instance_option
+@click.option("--profile", help="Profile for this turn only.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="Send an image along; may be repeated.")
+@click.option("--cwd", metavar="DIR", help="Working directory of the turn.")
+@click.option("--schema", metavar="FILE", help="JSON Schema that the answer has to fit.")
+@click.option(
+    "--final-only/--details", default=None, help="Show the final answer alone, or commands, files and commentary too."
+)
+@click.option("--reasoning/--no-reasoning", default=None, help="Reasoning summaries for this turn.")
+@click.option("--stream", is_flag=True, help="In a pipe, write the text as it comes, also what is void later.")
+@click.option("--detach", is_flag=True, help="Print the turn's id and leave; the turn goes on.")
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Time limit of the turn: 90, 90s, 5m, 2h.")
+@click.option("--interrupt-on-cancel", is_flag=True, help="Interrupt the turn when codexctl goes away.")
+@click.option(
+    "--interactive/--no-interactive",
+    default=None,
+    help="Whether a person answers what Codex asks, here or with codexctl approve. Default: on a terminal.",
+)
+@click.option("--request-id", metavar="ID", help="The request's own id: asking again with it attaches to its turn.")
+@verb
+def command(
+    session: Session,
+    text: str | None,
+    instance: str | None,
+    profile: str | None,
+    images: tuple[str, ...],
+    cwd: str | None,
+    schema: str | None,
+    final_only: bool | None,
+    reasoning: bool | None,
+    stream: bool,
+    detach: bool,
+    timeout: float | None,
+    interrupt_on_cancel: bool,
+    interactive: bool | None,
+    request_id: str | None,
+) -> int:
+    """Ask Codex TEXT (- or nothing: standard input) and show the answer.
+
+    In a pipe, stdout gets the final answer and nothing else, and only where the turn completed. Everything about it
+    goes to stderr, the turn's id first. Ctrl-C interrupts the turn and waits for its record; a second one leaves.
+    """
+    from codexctl.instance_ref import resolve_instance
+    from codexctl.prompt_input import checked_directory, checked_images, checked_schema, read_text
+
+    named = resolve_instance(instance, session.environ)
+    prompt = read_text(text)
+    image_paths, directory, schema_text = checked_images(images), checked_directory(cwd), checked_schema(schema)
+    _check_request_id(request_id)
+
+    from codex_control.v1.turns_pb2 import AskRequest
+
+    from codexctl.feed import TurnFeed
+    from codexctl.follow import Showing, follow
+    from codexctl.follow import detach as leave
+
+    showing = Showing(final_only, stream, interactive if not session.json else bool(interactive))
+    request = AskRequest(
+        instance=named.ref(),
+        request_id=request_id or str(uuid.uuid4()),
+        prompt=prompt,
+        images=image_paths,
+        cwd=directory,
+        profile=profile or "",
+        output_schema=schema_text,
+        interactive=showing.says_interactive and not detach,
+        interrupt_on_cancel=interrupt_on_cancel,
+        detach=detach,
+    )
+    if reasoning is not None:
+        request.show_reasoning = reasoning
+    if timeout is not None:
+        request.timeout.FromNanoseconds(int(timeout * 1e9))
+    feed = TurnFeed(lambda start: session.client(start=start), ask=request, interactive=request.interactive)
+    return leave(feed, as_json=session.json) if detach else follow(session, feed, showing)
+
+
+def _check_request_id(request_id: str | None) -> None:
+    from codex_control.errors import BadInput
+
+    if request_id is not None and not (1 <= len(request_id) <= 128 and request_id.isprintable()):
+        raise BadInput("the request id is wrong", why="it has 1 to 128 printable characters", next_step="shorten it")

@@ -1,0 +1,31 @@
+"""codexctl health: does the service serve."""
+
+from __future__ import annotations
+
+import click
+
+from codexctl.session import Session, verb
+
+
+@click.command("health")
+@verb
+def command(session: Session) -> int:
+    """Print whether the service serves (grpc.health.v1); exit code 0 where it does, 3 where not. Does not start it."""
+    from codex_control.errors import Exit
+
+    client = session.client(start=False)
+
+    from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped] # it has no stubs
+        HealthCheckRequest,
+        HealthCheckResponse,
+    )
+
+    from codexctl.output import put, put_json
+
+    answer = client.call("grpc.health.v1.Health.Check", HealthCheckRequest(), HealthCheckResponse, timeout_s=5)
+    name = HealthCheckResponse.ServingStatus.Name(answer.status).lower()
+    if session.json:
+        put_json({"status": name})
+    else:
+        put(name.replace("_", " "))
+    return Exit.OK if answer.status == HealthCheckResponse.SERVING else Exit.UNAVAILABLE

@@ -1,0 +1,28 @@
+"""codexctl start: bring an instance's child up."""
+
+from __future__ import annotations
+
+import click
+
+from codexctl.session import DURATION, Session, instance_argument, verb
+
+
+@click.command("start")
+@instance_argument
+@click.option("--cwd", metavar="DIR", help="Working directory of a new instance.")
+@click.option("--timeout", type=DURATION, default="2m", show_default=True, help="Longest wait.")
+@verb
+def command(session: Session, instance: str | None, cwd: str | None, timeout: float) -> None:
+    """Start the child of INSTANCE, which is made where it does not exist, and wait until it is ready."""
+    from codexctl.instance_ref import resolve_instance
+    from codexctl.prompt_input import checked_directory
+
+    named, directory = resolve_instance(instance, session.environ), checked_directory(cwd)
+
+    from codex_control.v1.instances_pb2 import StartRequest, StartResponse
+
+    from codexctl.instance_table import put_instance
+
+    request = StartRequest(instance=named.ref(), cwd=directory)
+    answer = session.client(start=True).call("Instances.Start", request, StartResponse, timeout_s=timeout)
+    put_instance(session, answer.instance)

@@ -1,0 +1,49 @@
+"""codexctl status: how the service and its instances are."""
+
+from __future__ import annotations
+
+import click
+
+from codexctl.session import Session, instance_argument, verb
+
+
+@click.command("status")
+@instance_argument
+@verb
+def command(session: Session, instance: str | None) -> None:
+    """Show the service and all instances, or everything about INSTANCE. Does not start the service."""
+    client = session.client(start=False)
+
+    from codexctl import instance_table
+    from codexctl.output import put, put_json, put_message, put_table, table_width
+
+    if instance is not None:
+        from codex_control.v1.instances_pb2 import GetInstanceRequest, GetInstanceResponse
+
+        from codexctl.instance_ref import named
+
+        request = GetInstanceRequest(instance=named(instance, "the command line").ref())
+        one = client.call("Instances.Get", request, GetInstanceResponse).instance
+        if session.json:
+            put_message(one)
+        else:
+            for label, value in instance_table.facts(one):
+                put(f"{label:<16} {value}")
+        return
+
+    from codex_control.v1.admin_pb2 import VersionRequest, VersionResponse
+    from codex_control.v1.instances_pb2 import ListInstancesRequest, ListInstancesResponse
+
+    version = client.call("Admin.Version", VersionRequest(), VersionResponse)
+    instances = client.call("Instances.List", ListInstancesRequest(), ListInstancesResponse).instances
+    if session.json:
+        from codexctl.json_form import to_json
+
+        put_json({"service": to_json(version), "instances": [to_json(one) for one in instances]})
+        return
+    for line in instance_table.service_lines(version):
+        put(line)
+    if instances:
+        put_table(instance_table.HEADINGS, [instance_table.row(one) for one in instances], width=table_width())
+    else:
+        put('no instances yet; codexctl ask "..." makes one')

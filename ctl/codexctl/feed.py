@@ -1,0 +1,128 @@
+"""The events of one turn, over lost connections and restarts of the service: nothing missed, nothing twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import grpc
+from codex_control.errors import ServiceUnavailable
+from codex_control.v1.turns_pb2 import (
+    AskRequest,
+    AskResponse,
+    AttachRequest,
+    AttachResponse,
+    TurnEvent,
+)
+
+from codexctl.client import Client
+from codexctl.failures import decode, is_lost_connection
+
+# How long a lost service is tried again before the user gets the prompt back.
+RECONNECT_LIMIT_S = 60.0
+# A service manager has the service back within half a second; after this we start it ourselves.
+START_AFTER_S = 3.0
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class LinkLost:
+    """The connection broke; it is tried again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class LinkBack:
+    """The connection is there again, and the stream goes on where it was."""
+
+
+FeedItem = TurnEvent | LinkLost | LinkBack
+
+
+class TurnFeed:
+    """Iterate to get a turn's events; a broken connection is renewed and the stream carried on.
+
+    `connect` takes whether the service may be started and returns a client, or raises `ServiceUnavailable`. With
+    `ask`, the turn is asked for; its `request_id` makes a repeat attach to the same turn. Without, `turn_id` is
+    attached to. The iteration ends after the turn's last event, or after the receipt where `ask.detach`.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[bool], Client],
+        *,
+        ask: AskRequest | None = None,
+        turn_id: str = "",
+        after_seq: int = 0,
+        interactive: bool = False,
+        limit_s: float = RECONNECT_LIMIT_S,
+    ) -> None:
+        self._connect = connect
+        self._ask = ask
+        self._interactive = interactive
+        self._limit_s = limit_s
+        self._started_service = False
+        self.turn_id = turn_id
+        self.last_seq = after_seq
+
+    @property
+    def attach_id(self) -> str:
+        """What `codexctl attach` finds the turn by: the turn's id, before the receipt the request's."""
+        return self.turn_id or (self._ask.request_id if self._ask else "")
+
+    def __iter__(self) -> Iterator[FeedItem]:
+        client = self._connect(True)
+        lost_at: float | None = None
+        while True:
+            try:
+                for event in self._events(client):
+                    if lost_at is not None:
+                        lost_at = None
+                        yield LinkBack()
+                    yield event
+                    if event.WhichOneof("event") == "ended" or (self._ask is not None and self._ask.detach):
+                        return
+                why = "the service closed the stream"
+            except grpc.RpcError as error:
+                if not is_lost_connection(error):
+                    raise decode(error) from error
+                why = error.details() or error.code().name
+            if lost_at is None:
+                lost_at = time.monotonic()
+                yield LinkLost(why)
+            client.close()
+            client = self._reconnected(lost_at, why)
+
+    def _events(self, client: Client) -> Iterator[TurnEvent]:
+        for response in self._open(client):
+            event = response.event
+            if event.seq > self.last_seq:
+                self.last_seq = event.seq
+                self.turn_id = event.turn_id
+                yield event
+
+    def _open(self, client: Client) -> Iterator[AskResponse] | Iterator[AttachResponse]:
+        if self._ask is not None and not self.last_seq:
+            return iter(client.stream("Turns.Ask", self._ask, AskResponse))
+        request = AttachRequest(turn_id=self.turn_id, after_seq=self.last_seq, interactive=self._interactive)
+        return iter(client.stream("Turns.Attach", request, AttachResponse))
+
+    def _reconnected(self, lost_at: float, why: str) -> Client:
+        wait_s = _FIRST_WAIT_S
+        while time.monotonic() - lost_at < self._limit_s:
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            may_start = time.monotonic() - lost_at > START_AFTER_S and not self._started_service
+            self._started_service |= may_start
+            try:
+                return self._connect(may_start)
+            except ServiceUnavailable as error:
+                why = error.why or error.what
+        raise ServiceUnavailable(
+            "the connection to the service was lost",
+            why=why,
+            next_step=f"codexctl attach {self.attach_id} shows the turn when the service runs again",
+        )

@@ -1,0 +1,62 @@
+"""The checks of `codexctl doctor` that need no service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import which
+
+from codex_control.errors import CodexError
+from codex_control.paths import check_private_dir
+
+from codexctl.service import installed_agent, installed_unit, start_command, supervisor_program
+from codexctl.session import Session
+
+LocalCheck = tuple[str, str, str, str]
+"""Name, status (ok, warning, error), what was found, fix."""
+
+
+def local_checks(session: Session) -> list[LocalCheck]:
+    """Name, status, finding and fix of each check."""
+    return [_program(session), _codex(session), _unit(session), _runtime_dir(session)]
+
+
+def _program(session: Session) -> LocalCheck:
+    try:
+        return ("codex-supervisor", "ok", supervisor_program(session.environ), "")
+    except CodexError as error:
+        return ("codex-supervisor", "error", error.why, error.next_step)
+
+
+def _codex(session: Session) -> LocalCheck:
+    found = which("codex", path=session.environ.get("PATH"))
+    if found:
+        return ("codex", "ok", found, "")
+    return ("codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.path")
+
+
+def _unit(session: Session) -> LocalCheck:
+    installed = installed_unit(session.environ) or installed_agent(session.environ)
+    if installed:
+        return ("service manager", "ok", str(installed), "")
+    return (
+        "service manager",
+        "warning",
+        "the service is not installed there (or the manager does not run): nothing starts it again after a crash",
+        "codex-supervisor install",
+    )
+
+
+def _runtime_dir(session: Session) -> LocalCheck:
+    folder: Path = session.paths.runtime_dir
+    try:
+        check_private_dir(folder)
+    except FileNotFoundError:
+        return (
+            "control directory",
+            "warning",
+            f"{folder} does not exist",
+            f"{start_command(session.environ)} makes it",
+        )
+    except CodexError as error:
+        return ("control directory", "error", str(error), error.next_step)
+    return ("control directory", "ok", str(folder), "")

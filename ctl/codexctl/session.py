@@ -1,0 +1,111 @@
+"""What every verb gets: where the service is, how to reach it, and the options that all verbs share."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+from codex_control.errors import CodexError
+from codex_control.paths import Paths
+
+from codexctl.output import error_object, put_json, say
+
+if TYPE_CHECKING:
+    from codexctl.client import Client
+
+
+@dataclass
+class Session:
+    """One run of one verb."""
+
+    json: bool = False
+    may_start: bool = True
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _clients: list[Client] = field(default_factory=list)
+
+    @functools.cached_property
+    def paths(self) -> Paths:
+        """The places of the service."""
+        return Paths.from_environment(self.environ)
+
+    def client(self, *, start: bool) -> Client:
+        """A client of the running service; where it does not run, it is started if `start` and the user allow it."""
+        from codexctl.service import reachable
+
+        reachable(self.paths, may_start=start and self.may_start, environ=self.environ, notice=say)
+        from codexctl.client import Client
+
+        client = Client(self.paths.control_socket)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close every client that was handed out."""
+        while self._clients:
+            self._clients.pop().close()
+
+
+def verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb `--json` and `--no-start` and hand it its `Session` as the first argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON; one line for each value.")
+    @click.option(
+        "--no-start", is_flag=True, envvar="CODEXCTL_NO_START", help="Do not start the service where it does not run."
+    )
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, no_start: bool, **options: Any) -> Any:
+        session = Session(json=as_json, may_start=not no_start)
+        try:
+            return function(session, *args, **options)
+        except CodexError as error:
+            if as_json:
+                put_json(error_object(error))
+            raise
+        finally:
+            session.close()
+
+    return run
+
+
+def instance_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb `-i/--instance`."""
+    from codexctl.completing import complete_instance
+
+    return click.option(
+        "-i", "--instance", metavar="INSTANCE", shell_complete=complete_instance, help="Id of the instance, or a path."
+    )(function)
+
+
+def instance_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb an optional `INSTANCE`."""
+    from codexctl.completing import complete_instance
+
+    return click.argument("instance", required=False, shell_complete=complete_instance)(function)
+
+
+class DurationType(click.ParamType):  # type: ignore[type-arg] # generic only from click 8.4 on
+    """A duration in seconds: `90`, `90s`, `1.5m`, `2h`."""
+
+    name = "duration"
+    _units: Mapping[str, float] = {"s": 1, "m": 60, "h": 3600}  # a Mapping is not changed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, above 0."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        unit = self._units.get(text[-1:], 0)
+        try:
+            seconds = float(text[:-1] if unit else text) * (unit or 1)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < 1e9:
+            self.fail(f"'{value}' is no duration above 0; write 90, 90s, 5m or 2h", param, ctx)
+        return seconds
+
+
+DURATION = DurationType()
