@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.codex_home import CodexHome, codex_home_below, short_private_dir
+from tests.support.codex_schema import CodexSchema
+from tests.support.fake_codex.place import FakeCodex
 from tests.support.leaks import assert_no_tasks_left, assert_nothing_left, child_processes, open_files
 from tests.support.loopback_only import namespaces_possible, outside_interfaces
 from tests.support.stub_model import StubModel
@@ -84,6 +86,12 @@ def codex_home(stub_model: StubModel) -> Iterator[CodexHome]:
 
 
 @pytest.fixture
+def fake_codex(codex_home: CodexHome) -> FakeCodex:
+    """The scripted stand-in for Codex, for `codex_home`."""
+    return FakeCodex(codex_home.root / "bin", codex_home.codex_home)
+
+
+@pytest.fixture
 def short_runtime_dir() -> Iterator[Path]:
     """A private directory whose path leaves room for Unix sockets."""
     with short_private_dir() as made:
@@ -106,3 +114,10 @@ def real_codex() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def codex_schema(real_codex: Path) -> CodexSchema:
+    """The protocol's schema as the installed Codex generates it."""
+    with codex_home_below() as made:
+        return CodexSchema.generate(real_codex, made)

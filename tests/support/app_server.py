@@ -82,6 +82,10 @@ class AppServerClient:
         await self.send({"method": "initialized"})
         return result
 
+    async def post(self, method: str, params: object) -> None:
+        """Send a request and drop its answer."""
+        await self.send({"id": next(self._numbers), "method": method, "params": params})
+
     async def send(self, message: Message) -> None:
         """Send a message as it is."""
         await self._connection.send(msgspec.json.encode(message).decode())
@@ -141,8 +145,8 @@ class AppServerClient:
 
     async def _take(self, message: Message) -> None:
         if "method" not in message:
-            answer = self._waiting.pop(message["id"])
-            if not answer.done():
+            answer = self._waiting.pop(message["id"], None)
+            if answer is not None and not answer.done():
                 answer.set_result(message)
             return
         self.messages.append(message)
