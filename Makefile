@@ -63,7 +63,7 @@ run: $(READY) $(STUBS_READY) ## Start the service in the foreground, with the de
 test: $(READY) $(STUBS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
 	@$(OFFLINE) $(PYTHON_BIN) -m pytest $(ARGS)
 
-check: check-format lint types check-proto test ## All that CI checks; the tests come last
+check: check-format lint types check-proto check-docs test ## All that CI checks; the tests come last
 
 lint: $(READY) ## Find mistakes
 	$(PYTHON_BIN) -m ruff check
@@ -89,7 +89,7 @@ check-proto: $(BUF)
 proto-baseline: $(BUF) ## Make the API as it is now the one that may not be broken; part of a release
 	$(BUF) build --exclude-source-info -o proto/baseline.json
 
-docs: $(READY) $(STUBS_READY) ## Write docs/configuration.md and docs/metrics.md anew from the sources
+docs: $(READY) $(STUBS_READY) ## Write the pages of docs/ anew that come from the sources
 	$(PYTHON_BIN) scripts/generate_docs.py
 
 check-docs: $(READY) $(STUBS_READY)
