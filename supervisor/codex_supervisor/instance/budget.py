@@ -18,7 +18,7 @@ class Policy:
     backoff_max_s: float = 30.0
     """Cap of that bound."""
     cool_down_s: float = 600.0
-    """Time after which a failed instance is tried again."""
+    """Time after which a failed instance is tried again; 0 for never."""
     start_timeout_s: float = 30.0
     """Time in which a child must be ready."""
     idle_after_s: float = 900.0

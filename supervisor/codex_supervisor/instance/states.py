@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 
 from codex_supervisor.instance.budget import RestartBudget
@@ -136,7 +137,7 @@ def next_wake(core: Core, idle_after_s: float) -> float | None:
             return deadline
         case Backoff(until=until):
             return until
-        case Failed(retry_at=retry_at):
+        case Failed(retry_at=retry_at) if math.isfinite(retry_at):
             return retry_at
         case Ready(idle_since=idle_since) if idle_after_s > 0:
             return idle_since + idle_after_s

@@ -11,6 +11,7 @@ Events of an earlier child (a smaller generation) are late and change nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -295,7 +296,8 @@ class _Step:
 
     def _fail(self, turn: str | None, reason: str) -> Decision:
         waiting = (*((turn,) if turn else ()), *self.core.queue)
-        state = Failed(reason, self.now + self.policy.cool_down_s)
+        cool_down_s = self.policy.cool_down_s or math.inf
+        state = Failed(reason, self.now + cool_down_s)
         return replace(self.core, state=state, queue=()), self._ends(waiting, Outcome.FAILED, Cause.CHILD_DIED, reason)
 
     def _tree_gone(self, generation: int) -> Decision:

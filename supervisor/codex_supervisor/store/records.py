@@ -49,6 +49,17 @@ class Cause(enum.StrEnum):
     """The answer was longer than the limit."""
 
 
+class TurnState(enum.StrEnum):
+    """Where an accepted turn stands."""
+
+    QUEUED = "queued"
+    """Accepted; waits for its instance."""
+    RUNNING = "running"
+    """Sent to Codex."""
+    ENDED = "ended"
+    """The outcome is set."""
+
+
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens of one turn, as the provider counted them."""
 
@@ -120,6 +131,13 @@ class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     first_text_s: float | None = None
     total_s: float | None = None
 
+    @property
+    def state(self) -> TurnState:
+        """Where it stands, from its times."""
+        if self.ended_ns is not None:
+            return TurnState.ENDED
+        return TurnState.QUEUED if self.sent_ns is None else TurnState.RUNNING
+
 
 class SettingsRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an instance remembers about how its turns run; empty means the configured default."""
@@ -141,6 +159,12 @@ class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     claude_session: str = ""
     thread_id: str = ""
     settings: SettingsRecord = SettingsRecord()
+    instructions: str = ""
+    """Developer instructions that the thread was told last."""
+    default_model: str = ""
+    """Model that Codex itself chose for the thread."""
+    default_effort: str = ""
+    """Reasoning effort that Codex itself chose for the thread; empty where it named none."""
     wanted: bool = True
     hibernated: bool = False
     restarts: int = 0

@@ -1,0 +1,385 @@
+"""The composition root: configuration, store, instances and servers put together, and the signals that end it all.
+
+`serve` is what the service unit starts. The order matters: the lock before anything is touched, what an earlier
+supervisor left before the first call is taken, and readiness only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from codex_control import __version__
+from codex_control.errors import BadConfig, CodexError, CodexUnusable
+from codex_control.paths import Paths, make_private_dir
+from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2_grpc, instances_pb2_grpc, turns_pb2_grpc
+
+from codex_supervisor.child.locate import CodexBinary, locate_codex
+from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
+from codex_supervisor.clock import Clock, SystemClock
+from codex_supervisor.config import Config
+from codex_supervisor.config_file import load_config
+from codex_supervisor.config_reference import config_differences, keep_restart_keys
+from codex_supervisor.doctor import CheckResult, examine
+from codex_supervisor.house import House
+from codex_supervisor.instance.asks import Asks
+from codex_supervisor.instance.fleet import Fleet
+from codex_supervisor.instance.monitor import Monitor
+from codex_supervisor.instance.revival import revive
+from codex_supervisor.lock import SupervisorLock
+from codex_supervisor.logs import Logs, log_file, start_logs
+from codex_supervisor.metrics import Metrics
+from codex_supervisor.metrics_server import start_metrics_server
+from codex_supervisor.osservice.notify import Notifier, feed_watchdog, watchdog_limit_s
+from codex_supervisor.rpc.admin import AdminServicer
+from codex_supervisor.rpc.history import HistoryServicer
+from codex_supervisor.rpc.instances import InstancesServicer
+from codex_supervisor.rpc.interceptor import CallInterceptor
+from codex_supervisor.rpc.server import ControlServer
+from codex_supervisor.rpc.turns import TurnsServicer
+from codex_supervisor.store.store import Store
+from codex_supervisor.tasks import TaskSet
+from codex_supervisor.turn.messages import timestamp
+
+_log = logging.getLogger(__name__)
+
+# Calls that are under way when the supervisor ends get this long; their turns go on under the next one.
+_RPC_GRACE_S = 0.5
+
+# Between two looks at whether the line in `systemctl status` is still true.
+_STATUS_INTERVAL_S = 1.0
+
+
+def serve(paths: Paths, *, log_level: str | None = None) -> int:
+    """Run the supervisor until it is told to end; return the exit code.
+
+    Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
+    """
+    config = load_config(paths.config_file)
+    for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
+        make_private_dir(directory)
+    lock = SupervisorLock(paths.lock_file)
+    lock.acquire()
+    try:
+        metrics = Metrics()
+        logs = start_logs(
+            log_level or config.log.level,
+            file=log_file(paths),
+            file_limit_bytes=config.log.file_limit,
+            files_kept=config.log.files_kept,
+            more=(metrics.log_handler(),),
+        )
+        try:
+            daemon = Daemon(paths, config, metrics, logs)
+            replace = asyncio.run(daemon.run())
+        finally:
+            logs.close()
+        if replace:
+            lock.hand_over()
+            # The same interpreter and arguments; what is installed by now is what runs then.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    finally:
+        lock.release()
+    return 0 if daemon.failure is None else 1
+
+
+class Daemon:
+    """One run of the supervisor."""
+
+    def __init__(self, paths: Paths, config: Config, metrics: Metrics, logs: Logs) -> None:
+        self.paths = paths
+        self.failure: BaseException | None = None
+        self._first_config = config
+        self._metrics = metrics
+        self._logs = logs
+        self._clock: Clock = SystemClock()
+        self._started_ns = self._clock.wall_ns()
+        self._notifier = Notifier(self._clock)
+        self._degraded: dict[str, str] = {}
+        self._binary: CodexBinary | None = None
+        self._binary_stamp = (0, 0)
+        self._metrics_url = ""
+        self._replace = False
+
+    async def run(self) -> bool:
+        """Start, serve and end; return whether the program is to be replaced by the installed one."""
+        self._stop = asyncio.Event()
+        tasks = TaskSet(self._task_failed)
+        async with contextlib.AsyncExitStack() as stack:
+            # Last in, first out: the store is closed after everything that writes to it.
+            self._house = await self._build_house(tasks, stack)
+            stack.push_async_callback(tasks.cancel)
+            self._fleet = Fleet(self._house)
+            self._asks = Asks(self._fleet)
+            stack.push_async_callback(self._let_go)
+            self._metrics.watch_instances(self._fleet.states)
+            self._fleet.load(await self._house.store.load_instances())
+            reaper = self._become_reaper()
+            stack.callback(reaper.close)
+            await revive(self._fleet, self._asks)
+            server = await self._start_server(stack)
+            await self._start_metrics_page(stack)
+            Monitor(self._fleet).start()
+            tasks.start(self._metrics.sample_loop_lag(self._clock), "sample loop lag")
+            self._handle_signals(stack)
+            await server.set_serving(True)
+            self._announce_ready(tasks)
+            await self._stop.wait()
+            for shell in self._fleet.shells.values():
+                # From here on nothing is decided: a call that ends with the server must not cancel its turn.
+                shell.freeze()
+            _log.info("stopping", extra={"because": "replacement" if self._replace else "told to"})
+            if self._replace:
+                self._notifier.reloading("replacing the program")
+            else:
+                self._notifier.stopping("stopping")
+        if self.failure is not None:
+            _log.critical("stopped_by_failure", extra={"error": repr(self.failure)})
+        return self._replace and self.failure is None
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    async def _build_house(self, tasks: TaskSet, stack: contextlib.AsyncExitStack) -> House:
+        config = self._first_config
+        store = await Store.open(
+            self.paths.database,
+            archive_dir=self.paths.archive_dir,
+            clock=self._clock,
+            entries_per_instance=config.history.entries_per_instance,
+            on_commit=self._metrics.journal_write_seconds.observe,
+        )
+        stack.push_async_callback(store.close)
+        if store.quarantined is not None:
+            self._metrics.store_quarantines.inc()
+            self._degrade("store", f"the store was damaged; it is set aside as {store.quarantined}, and a new one runs")
+        house = House(
+            clock=self._clock,
+            store=store,
+            metrics=self._metrics,
+            paths=self.paths,
+            config=config,
+            tasks=tasks,
+            binary=self._find_binary,
+            environment=dict(os.environ),
+            codex_home=_codex_home(config),
+        )
+        self._apply(house, config)
+        if config.codex.demo_model:
+            await self._start_demo_model(house, stack)
+        try:
+            await self._find_binary()
+        except CodexUnusable as error:
+            self._degrade("codex", str(error))
+        return house
+
+    async def _start_demo_model(self, house: House, stack: contextlib.AsyncExitStack) -> None:
+        # Needs the extra `demo`, which the service without it must not.
+        from codex_supervisor.demo.model import DemoModel, demo_overrides
+
+        model = DemoModel()
+        port = await model.start()
+        stack.push_async_callback(model.stop)
+        house.child_overrides = demo_overrides(port)
+        house.child_secrets = dict(model.environment)
+        # Its threads are no part of the user's own conversations.
+        house.codex_home = str(make_private_dir(self.paths.state_dir / "demo-codex-home"))
+
+    async def _find_binary(self) -> CodexBinary:
+        # Looked for at each start of a child: Codex may have been installed or upgraded since.
+        binary = self._binary
+        if binary is None or _stamp(binary.path) != self._binary_stamp:
+            binary = await locate_codex(self._config.codex.binary, os.environ)
+            self._binary, self._binary_stamp = binary, _stamp(binary.path)
+            self._metrics.set_build(__version__, binary.version)
+            self._degraded.pop("codex", None)
+        return binary
+
+    def _become_reaper(self) -> OrphanReaper:
+        become_subreaper()
+        reaper = OrphanReaper(self._is_own_child)
+        reaper.start()
+        return reaper
+
+    def _is_own_child(self, pid: int) -> bool:
+        return any(shell.child is not None and shell.child.process.pid == pid for shell in self._fleet.shells.values())
+
+    async def _start_server(self, stack: contextlib.AsyncExitStack) -> ControlServer:
+        server = ControlServer(self.paths.control_socket, [CallInterceptor(self._clock, self._metrics.call_ended)])
+        admin = AdminServicer(self, self._asks, self._examine)
+        instances_pb2_grpc.add_InstancesServicer_to_server(InstancesServicer(self._fleet), server.grpc)
+        turns_pb2_grpc.add_TurnsServicer_to_server(TurnsServicer(self._asks), server.grpc)
+        history_pb2_grpc.add_HistoryServicer_to_server(HistoryServicer(self._fleet), server.grpc)
+        admin_pb2_grpc.add_AdminServicer_to_server(admin, server.grpc)
+        await server.start()
+        stack.push_async_callback(server.stop, _RPC_GRACE_S)
+        return server
+
+    async def _start_metrics_page(self, stack: contextlib.AsyncExitStack) -> None:
+        page = self._config.metrics
+        if not page.enabled:
+            return
+        try:
+            server = await start_metrics_server(
+                self._metrics, page.port, healthy=self._what_is_degraded, address=page.address
+            )
+        except BadConfig as error:
+            # The answers matter more than the figures about them.
+            self._degrade("metrics", str(error))
+        else:
+            self._metrics_url = server.url
+            stack.push_async_callback(server.close)
+
+    def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: self._stop.set,
+            signal.SIGINT: self._stop.set,
+            signal.SIGHUP: self._reload_on_signal,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+            stack.callback(loop.remove_signal_handler, number)
+
+    def _announce_ready(self, tasks: TaskSet) -> None:
+        _log.info("ready", extra={"pid": os.getpid(), "version": __version__, "instances": len(self._fleet.shells)})
+        self._notifier.ready(self._status_line())
+        tasks.start(self._keep_status(), "status line")
+        limit_s = watchdog_limit_s()
+        if limit_s is not None:
+            tasks.start(feed_watchdog(self._notifier, limit_s, self._house.store.ping), "watchdog")
+
+    # --- while it runs ----------------------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> Config:
+        return self._house.config if hasattr(self, "_house") else self._first_config
+
+    def _task_failed(self, error: BaseException) -> None:
+        # Nothing goes on half dead: systemd starts us again, and the children are adopted.
+        self.failure = self.failure or error
+        self._stop.set()
+
+    def _degrade(self, what: str, sentence: str) -> None:
+        self._degraded[what] = sentence
+        self._metrics.degraded.set(len(self._degraded))
+        _log.warning("degraded", extra={"what": what, "why": sentence})
+
+    def _what_is_degraded(self) -> str:
+        return "; ".join(self._degraded.values())
+
+    def _status_line(self) -> str:
+        states = self._fleet.states()
+        awake = sum(states.get(name, 0) for name in ("starting", "ready", "busy", "stopping"))
+        restarts = sum(shell.core.restarts for shell in self._fleet.shells.values())
+        line = (
+            f"{len(self._fleet.shells)} instances, {awake} awake; {self._fleet.running_turns()} turns running; "
+            f"{restarts} restarts"
+        )
+        return f"{line}; degraded: {', '.join(self._degraded)}" if self._degraded else line
+
+    async def _keep_status(self) -> None:
+        shown = ""
+        while True:
+            line = self._status_line()
+            if line != shown:
+                self._notifier.status(line)
+                shown = line
+            await self._fleet.news.next().wait()
+            # A busy fleet changes many times a second; nobody reads that fast.
+            await asyncio.sleep(_STATUS_INTERVAL_S)
+
+    async def _examine(self) -> list[CheckResult]:
+        return await examine(self.paths, self._config, os.environ)
+
+    def version(self) -> admin_pb2.VersionResponse:
+        """See `rpc.admin.Supervisor`."""
+        binary = self._binary
+        return admin_pb2.VersionResponse(
+            version=__version__,
+            codex_version=binary.version if binary else "",
+            codex_path=binary.path if binary else "",
+            pid=os.getpid(),
+            started_at=timestamp(self._started_ns),
+            metrics_url=self._metrics_url,
+            degraded=list(self._degraded.values()),
+            demo_model=self._config.codex.demo_model,
+            config_path=str(self.paths.config_file),
+            state_dir=str(self.paths.state_dir),
+            running_turns=self._fleet.running_turns(),
+            draining=self._asks.draining,
+        )
+
+    # --- reloading --------------------------------------------------------------------------------------------------
+
+    async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """See `rpc.admin.Supervisor`. A bad configuration raises `BadConfig`, and the present one stays."""
+        try:
+            wanted = await asyncio.to_thread(load_config, self.paths.config_file)
+        except CodexError:
+            self._metrics.config_reloads.labels(result="refused").inc()
+            raise
+        applied, needs_restart = config_differences(self._house.config, wanted)
+        self._apply(self._house, keep_restart_keys(self._house.config, wanted))
+        self._binary = None
+        self._metrics.config_reloads.labels(result="applied").inc()
+        _log.info("reloaded", extra={"applied": list(applied), "needs_restart": list(needs_restart)})
+        return applied, needs_restart
+
+    def _apply(self, house: House, config: Config) -> None:
+        house.config = config
+        self._logs.set_level(config.log.level)
+        house.store.set_limits(
+            entries_per_instance=config.history.entries_per_instance,
+            total_bytes=config.history.total_limit,
+            event_turns_per_instance=config.history.events_kept,
+        )
+
+    def _reload_on_signal(self) -> None:
+        self._house.tasks.start(self._reload_quietly(), "reload")
+
+    async def _reload_quietly(self) -> None:
+        self._notifier.reloading("reading the configuration")
+        try:
+            await self.reload()
+        except CodexError as error:
+            self._degrade("config", f"the configuration was not taken: {error}")
+        else:
+            self._degraded.pop("config", None)
+        self._notifier.ready(self._status_line())
+
+    def replace_program(self) -> None:
+        """See `rpc.admin.Supervisor`."""
+        self._replace = True
+        self._stop.set()
+
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    async def _let_go(self) -> None:
+        """End the children, or leave them running for the program that takes our place; turns stay in the journal."""
+        shells = list(self._fleet.shells.values())
+        await asyncio.gather(*(run.log.flushed() for shell in shells for run in shell.runs.values()))
+        if self._replace or self.failure is not None:
+            # Nobody may take the closed connection for the child's death.
+            await self._house.tasks.cancel()
+            await asyncio.gather(*(shell.leave_child() for shell in shells))
+        else:
+            await asyncio.gather(*(shell.end_child() for shell in shells))
+
+
+def _codex_home(config: Config) -> str:
+    return config.codex.home or os.environ.get("CODEX_HOME") or str(Path.home() / ".codex")
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Return what changes when a program is replaced; zeros where it is gone."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns

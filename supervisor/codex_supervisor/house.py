@@ -1,0 +1,39 @@
+"""What every instance and turn is given: the parts of the supervisor, put together once by `daemon.py`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from codex_control.paths import Paths
+
+from codex_supervisor.child.locate import CodexBinary
+from codex_supervisor.clock import Clock
+from codex_supervisor.config import Config
+from codex_supervisor.metrics import Metrics
+from codex_supervisor.store.store import Store
+from codex_supervisor.tasks import TaskSet
+
+
+@dataclass(slots=True)
+class House:
+    """The parts. `config` is replaced as a whole by a reload; everything else stays."""
+
+    clock: Clock
+    store: Store
+    metrics: Metrics
+    paths: Paths
+    config: Config
+    tasks: TaskSet
+    binary: Callable[[], Awaitable[CodexBinary]]
+    """Finds the Codex binary, or raises `CodexUnusable` with the fix."""
+    environment: dict[str, str]
+    """The environment that children's environments are made from."""
+    codex_home: str
+    """Absolute path of Codex's own directory."""
+    child_overrides: tuple[str, ...] = ()
+    """`key=value` settings for Codex beside the configured ones (the demo model's)."""
+    child_secrets: dict[str, str] = field(default_factory=dict)
+    """Environment variables of children that the supervisor itself makes (the demo model's token)."""
+    random: random.Random = field(default_factory=random.SystemRandom)

@@ -1,0 +1,177 @@
+"""All instances of the user: found by name, workspace or Claude session, made where they do not exist, watched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+
+import msgspec
+from codex_control.errors import BadInput, NotFound, WrongState
+from codex_control.v1 import instances_pb2
+
+from codex_supervisor.house import House
+from codex_supervisor.instance.shell import InstanceShell
+from codex_supervisor.instance.states import running_turn, state_name
+from codex_supervisor.nearest import did_you_mean
+from codex_supervisor.store.records import InstanceRecord, SettingsRecord
+from codex_supervisor.tasks import News
+
+MAX_INSTANCES = 10_000
+"""Known instances at most: a client that makes up names must not fill the memory."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Fleet:
+    """The instances by id. `news` tells of every change, and `versions` which instance it was."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.shells: dict[str, InstanceShell] = {}
+        self.news = News()
+        self.versions: dict[str, int] = {}
+        self._version = 0
+
+    def load(self, records: list[InstanceRecord]) -> None:
+        """Take in what the store knows."""
+        for record in records:
+            self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+
+    def _changed(self, shell: InstanceShell) -> None:
+        self._version += 1
+        self.versions[shell.record.id] = self._version
+        self.news.tell()
+
+    # --- finding ----------------------------------------------------------------------------------------------------
+
+    def find(self, ref: instances_pb2.InstanceRef) -> InstanceShell:
+        """Return the instance that `ref` names; raise `NotFound` with the nearest name, `BadInput` for an empty one."""
+        shell = self._lookup(ref)
+        if shell is None:
+            wanted = ref.id or ref.workspace or ref.claude_session
+            raise NotFound(
+                what=f"there is no instance {wanted[:200]!r}",
+                next_step=did_you_mean(ref.id, self.shells) or "list them with `codexctl status`",
+            )
+        return shell
+
+    async def find_or_make(self, ref: instances_pb2.InstanceRef, cwd: str) -> InstanceShell:
+        """Return the instance that `ref` names, made where it does not exist."""
+        shell = self._lookup(ref)
+        if shell is not None:
+            return shell
+        if len(self.shells) >= MAX_INSTANCES:
+            raise WrongState(
+                what=f"{MAX_INSTANCES} instances are known already",
+                next_step="delete some with `codexctl delete`",
+            )
+        record = InstanceRecord(
+            id=self._new_id(ref),
+            created_ns=self.house.clock.wall_ns(),
+            workspace=ref.workspace,
+            claude_session=ref.claude_session,
+            settings=SettingsRecord(cwd=cwd or ref.workspace),
+        )
+        # In the table before the first await: two asks for one new name must find one instance.
+        shell = self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+        await self.house.store.save_instance(record)
+        self._changed(shell)
+        return shell
+
+    def _lookup(self, ref: instances_pb2.InstanceRef) -> InstanceShell | None:
+        match ref.WhichOneof("ref"):
+            case "id":
+                if not _ID.fullmatch(ref.id):
+                    raise BadInput(
+                        what=f"{ref.id[:80]!r} cannot be the name of an instance",
+                        why="a name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or digit",
+                        next_step=f"try {_as_id(ref.id)!r}",
+                    )
+                return self.shells.get(ref.id)
+            case "workspace":
+                if not PurePosixPath(ref.workspace).is_absolute():
+                    raise BadInput(what=f"the workspace {ref.workspace[:200]!r} is not an absolute path")
+                return next((s for s in self.shells.values() if s.record.workspace == ref.workspace), None)
+            case "claude_session":
+                return next((s for s in self.shells.values() if s.record.claude_session == ref.claude_session), None)
+            case _:
+                raise BadInput(what="no instance is named", next_step="give its id, workspace or Claude session")
+
+    def _new_id(self, ref: instances_pb2.InstanceRef) -> str:
+        match ref.WhichOneof("ref"):
+            case "workspace":
+                base = _as_id(PurePosixPath(ref.workspace).name)
+            case "claude_session":
+                base = _as_id(f"claude-{ref.claude_session}")
+            case _:
+                return ref.id
+        name, number = base, 1
+        while name in self.shells:
+            number += 1
+            name = f"{base[:58]}-{number}"
+        return name
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    async def delete(self, shell: InstanceShell, force: bool, timeout_s: float) -> None:
+        """Stop the instance and forget it with its history; raise `WrongState` where a turn runs and not `force`."""
+        turn = running_turn(shell.state)
+        if (turn or shell.core.queue) and not force:
+            raise WrongState(
+                what=f"instance {shell.record.id} has turns that have not ended",
+                next_step="wait, interrupt them, or use --force",
+            )
+        await shell.stop(force=True, timeout_s=timeout_s)
+        await shell.turns_ended(timeout_s)
+        del self.shells[shell.record.id]
+        await self.house.store.delete_instance(shell.record.id)
+        self._changed(shell)
+
+    def configure(self, shell: InstanceShell, settings: SettingsRecord) -> None:
+        """Give an instance new settings, from its next turn on."""
+        shell.save(msgspec.structs.replace(shell.record, settings=settings))
+        self._changed(shell)
+
+    def states(self) -> dict[str, int]:
+        """Return how many instances are in which state."""
+        counts: dict[str, int] = {}
+        for shell in self.shells.values():
+            name = state_name(shell.state)
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def running_turns(self) -> int:
+        """Return how many turns run or are being carried on."""
+        return sum(running_turn(shell.state) is not None for shell in self.shells.values())
+
+    def unfinished_turns(self) -> int:
+        """Return how many accepted turns have no outcome yet."""
+        return sum(len(shell.runs) for shell in self.shells.values())
+
+    async def watch(self, only: InstanceShell | None) -> AsyncIterator[tuple[str, InstanceShell | None]]:
+        """Yield every instance (or one) as it stands, then each that changed; None for a deleted one.
+
+        A slow reader misses intermediate states, never the last one, and costs no memory.
+        """
+        seen: dict[str, int] = {}
+        first = True
+        while True:
+            news = self.news.next()
+            for name in sorted(self.shells if first else self.versions):
+                if only is not None and name != only.record.id:
+                    continue
+                version = self.versions.get(name, 0)
+                if seen.get(name, -1) < version:
+                    seen[name] = version
+                    yield name, self.shells.get(name)
+            first = False
+            if only is not None and only.record.id not in self.shells:
+                return
+            await news.wait()
+
+
+def _as_id(text: str) -> str:
+    """Return `text` made into an id."""
+    return _NOT_ID.sub("-", text).strip("-._")[:58] or "workspace"

@@ -1,0 +1,101 @@
+"""After a start of the supervisor: what an earlier one left is adopted, or proven gone, and its turns go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from codex_control.errors import ChildFailed
+from codex_control.v1 import turns_pb2
+
+from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.instance.asks import Asks
+from codex_supervisor.instance.children import adopt_child, take_down
+from codex_supervisor.instance.events import ChildAdopted, TurnAccepted, TurnFound
+from codex_supervisor.instance.fleet import Fleet
+from codex_supervisor.instance.shell import InstanceShell
+from codex_supervisor.store.records import Cause, ChildRecord, InstanceRecord, Outcome, TurnRecord
+from codex_supervisor.turn.run import TurnRun
+
+_log = logging.getLogger(__name__)
+
+_PAGE_EVENTS = 500
+_PAGE_BYTES = 4 << 20
+
+
+async def revive(fleet: Fleet, asks: Asks) -> None:
+    """Adopt or end every recorded child, and give every turn without outcome back to its instance.
+
+    Returns when each child is in hand or proven gone; the turns then go on by themselves.
+    """
+    store = fleet.house.store
+    children: defaultdict[str, list[ChildRecord]] = defaultdict(list)
+    for record in await store.load_children():
+        children[record.instance].append(record)
+    turns: defaultdict[str, list[TurnRecord]] = defaultdict(list)
+    for turn in await store.unfinished_turns():
+        turns[turn.instance].append(turn)
+    names = sorted(children.keys() | turns.keys())
+    await asyncio.gather(*(_revive(fleet, asks, name, children[name], turns[name]) for name in names))
+
+
+async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecord], turns: list[TurnRecord]) -> None:
+    shell = fleet.shells.get(name)
+    if shell is None:
+        # Its deletion was cut short: what is left of it goes the same way.
+        forgotten = InstanceShell(InstanceRecord(id=name, created_ns=0), fleet.house, lambda _: None)
+        for record in children:
+            await take_down(fleet.house, record, None, (), cut=True)
+        for turn in turns:
+            run = await _revived_run(asks, forgotten, turn)
+            await run.end(Outcome.FAILED, Cause.SUPERVISOR_LOST, f"its instance {name} was deleted")
+        return
+    child = await _adopt_newest(shell, children)
+    runs = [await _revived_run(asks, shell, turn) for turn in turns]
+    # One turn runs at a time, so the first one alone can have been sent.
+    sent = runs[0] if runs and runs[0].record.sent_ns is not None else None
+    for run in runs:
+        shell.runs[run.record.id] = run
+    if child is not None:
+        shell.take_child(child)
+        if sent is not None:
+            notice = "the supervisor was restarted; the turn ran on, and is followed again"
+            sent.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=notice)))
+        shell.dispatch(ChildAdopted(child.generation, sent.record.id if sent else None))
+    elif sent is not None:
+        shell.dispatch(TurnFound(sent.record.id))
+    for run in runs:
+        if run is not sent:
+            shell.dispatch(TurnAccepted(run.record.id))
+
+
+async def _adopt_newest(shell: InstanceShell, children: list[ChildRecord]) -> AwakeChild | None:
+    house = shell.house
+    adopted: AwakeChild | None = None
+    for record in sorted(children, key=lambda child: child.generation, reverse=True):
+        if adopted is None and record.pid > 0:
+            try:
+                adopted = await adopt_child(
+                    house, record, on_notification=shell.on_notification, on_request=shell.on_request
+                )
+            except ChildFailed as error:
+                _log.info("child_not_adopted", extra={"instance": record.instance, "error": str(error)})
+            else:
+                house.metrics.adoptions.labels(result="adopted").inc()
+                _log.info("child_adopted", extra={"instance": record.instance, "pid": record.pid})
+                continue
+        house.metrics.adoptions.labels(result="gone").inc()
+        await take_down(house, record, None, shell.thread_ids(), cut=True)
+    return adopted
+
+
+async def _revived_run(asks: Asks, shell: InstanceShell, turn: TurnRecord) -> TurnRun:
+    store = asks.house.store
+    run = asks.new_run(shell, turn, last_seq=await store.last_seq(turn.id))
+    position = 0
+    while rows := await store.read_events(turn.id, position, _PAGE_EVENTS, _PAGE_BYTES):
+        for row in rows:
+            position = row.seq
+            run.draft.recall(turns_pb2.TurnEvent.FromString(row.payload))
+    return run

@@ -1,0 +1,61 @@
+"""The lock that makes this supervisor the only one of its user; taken before gRPC binds its socket."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from codex_control.errors import AlreadyRunning, UnsafePath
+
+# The descriptor of a held lock, handed over when the supervisor replaces its own program: there is no moment in which
+# another one could take it.
+_HANDED_OVER = "CODEX_SUPERVISOR_LOCK_FD"
+
+
+class SupervisorLock:
+    """An flock on a file that holds the holder's pid. The kernel lets it go when the process ends, however it does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take the lock; raise `AlreadyRunning`, which names the holder, or `UnsafePath`."""
+        handed_over = os.environ.pop(_HANDED_OVER, "")
+        try:
+            if handed_over.isdigit() and os.path.samestat(os.fstat(int(handed_over)), self.path.stat()):
+                self._fd = int(handed_over)
+                os.set_inheritable(self._fd, False)
+            else:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._fd = os.open(self.path, flags, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._fd, 32).decode(errors="replace").strip()
+            self.release()
+            raise AlreadyRunning(
+                what="another supervisor of this user runs already",
+                why=f"pid {holder} holds {self.path}" if holder else f"{self.path} is locked",
+                next_step="use that one (`codexctl status`), or stop it first",
+            ) from error
+        except OSError as error:
+            self.release()
+            raise UnsafePath(
+                what=f"the lock {self.path} cannot be taken",
+                why=error.strerror or str(error),
+                next_step="check its directory",
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def hand_over(self) -> None:
+        """Leave the lock held for the program that replaces this one."""
+        os.set_inheritable(self._fd, True)
+        os.environ[_HANDED_OVER] = str(self._fd)
+
+    def release(self) -> None:
+        """Let it go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

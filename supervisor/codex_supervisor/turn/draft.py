@@ -1,0 +1,277 @@
+"""What Codex reports of one turn, gathered into events for followers and the record for the journal. Pure.
+
+A draft is fed the notifications of the turn, or (after a death) the items that the thread kept. It never fails on
+what a newer Codex reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from codex_control.v1 import turns_pb2
+
+from codex_supervisor.child import items, notifications
+from codex_supervisor.child.conversation import TurnError
+from codex_supervisor.store.records import CommandRecord, FileRecord, Usage
+from codex_supervisor.turn.messages import (
+    command_message,
+    command_record,
+    file_message,
+    file_record,
+    usage_message,
+    usage_record,
+)
+
+OUTPUT_TAIL_CHARACTERS = 4096
+"""End of a command's output that is kept."""
+
+MAX_RECORDED = 500
+"""Commands, and files, kept in the record of one turn; later ones are still streamed."""
+
+Events = list[turns_pb2.TurnEvent]
+
+
+@dataclass(slots=True)
+class Message:
+    """One message from Codex. `text` is whole once `completed`."""
+
+    phase: str = ""
+    text: str = ""
+    parts: list[str] = field(default_factory=list)
+    completed: bool = False
+
+    def so_far(self) -> str:
+        """The whole text, or what was streamed of it."""
+        return self.text if self.completed else "".join(self.parts)
+
+
+@dataclass(slots=True)
+class Draft:
+    """The growing record of a turn. `answer_limit` bounds the text in bytes that is kept of unfinished messages."""
+
+    answer_limit: int
+    show_reasoning: bool
+    messages: dict[str, Message] = field(default_factory=dict)
+    commands: dict[str, CommandRecord] = field(default_factory=dict)
+    files: dict[tuple[str, str], FileRecord] = field(default_factory=dict)
+    reasoning_parts: dict[str, str] = field(default_factory=dict)
+    tools: set[tuple[str, bool]] = field(default_factory=set)
+    muted: set[str] = field(default_factory=set)
+    """Messages of which a part was missed: no more pieces of them are shown, the whole comes at their end."""
+    usage: Usage = field(default_factory=Usage)
+    retries: int = 0
+    last_error: TurnError | None = None
+    streamed_bytes: int = 0
+    first_text: bool = False
+
+    # --- results ----------------------------------------------------------------------------------------------------
+
+    def answer(self) -> str:
+        """Return the final answer: the last message that is not a commentary, else the last message."""
+        last = ""
+        for message in self.messages.values():
+            if message.phase != "commentary" and (message.completed or message.parts):
+                last = message.so_far()
+        if last:
+            return last
+        return next((m.so_far() for m in reversed(self.messages.values()) if m.so_far()), "")
+
+    def reasoning(self) -> str:
+        """Return the reasoning summaries."""
+        return "\n\n".join(self.reasoning_parts.values())
+
+    def over_limit(self) -> bool:
+        """Whether the answer is longer than the limit."""
+        return self.streamed_bytes > self.answer_limit
+
+    def unfinished_items(self) -> list[str]:
+        """Return the ids of messages that were streamed in part and are not complete."""
+        return [item_id for item_id, message in self.messages.items() if not message.completed]
+
+    def drop_unfinished(self) -> list[str]:
+        """Forget messages that were streamed in part, for a turn that goes on without them; return their ids."""
+        void = self.unfinished_items()
+        for item_id in void:
+            del self.messages[item_id]
+        return void
+
+    def mute_unfinished(self) -> None:
+        """Show no more pieces of messages that were streamed in part while somebody else listened."""
+        self.muted.update(self.unfinished_items())
+
+    def recall(self, event: turns_pb2.TurnEvent) -> None:
+        """Take in an event that an earlier supervisor recorded of this turn, so that nothing is reported twice."""
+        match event.WhichOneof("event"):
+            case "text":
+                self._text(event.text.item_id, event.text.text)
+            case "message":
+                message = event.message
+                self._message(message.item_id, message.text, message.phase, completed=True)
+            case "command":
+                self.commands[event.command.item_id] = command_record(event.command)
+            case "file":
+                self.files[event.file.item_id, event.file.path] = file_record(event.file)
+            case "usage":
+                self.usage = usage_record(event.usage)
+            case "retry":
+                self.retries = event.retry.count
+            case "tool":
+                self.tools.add((event.tool.item_id, event.tool.completed))
+            case "recovery":
+                for item_id in event.recovery.superseded_item_ids:
+                    self.messages.pop(item_id, None)
+            case _:
+                pass
+
+    # --- feeding ----------------------------------------------------------------------------------------------------
+
+    def feed(self, notification: notifications.Notification) -> Events:
+        """Take one notification of this turn in; return the events that it means."""
+        match notification:
+            case notifications.AgentMessageDeltaNotification(item_id=item_id, delta=delta):
+                return self._text(item_id, delta)
+            case notifications.ItemStartedNotification():
+                return self.item(notification.decode_item(), completed=False)
+            case notifications.ItemCompletedNotification():
+                return self.item(notification.decode_item(), completed=True)
+            case notifications.ReasoningSummaryTextDeltaNotification(item_id=item_id, delta=delta):
+                return self._reasoning_delta(item_id, delta)
+            case notifications.ReasoningSummaryPartAddedNotification(item_id=item_id, summary_index=index) if index > 0:
+                return self._reasoning_delta(item_id, "\n\n")
+            case notifications.ThreadTokenUsageUpdatedNotification(token_usage=usage):
+                return self._usage(usage)
+            case notifications.TurnPlanUpdatedNotification(plan=plan, explanation=explanation):
+                steps = [turns_pb2.PlanStep(text=step.step, status=step.status) for step in plan]
+                return _event(plan=turns_pb2.PlanUpdated(explanation=explanation or "", steps=steps))
+            case notifications.ErrorNotification(error=error, will_retry=will_retry):
+                self.last_error = error
+                if not will_retry:
+                    return []
+                self.retries += 1
+                return _event(retry=turns_pb2.ProviderRetry(message=error.message, count=self.retries))
+            case notifications.WarningNotification(message=message):
+                return warning(message)
+            case notifications.ModelReroutedNotification(from_model=old, to_model=new, reason=reason):
+                return warning(f"the provider answers with {new} in place of {old}: {reason}")
+            case notifications.ConfigWarningNotification(summary=summary, details=details):
+                return warning(f"{summary}: {details}" if details else summary)
+            case _:
+                return []
+
+    def restore(self, kept: Iterable[items.ThreadItem]) -> Events:
+        """Take in the items that the thread kept of this turn; return events for those not reported yet."""
+        events: Events = []
+        for item in kept:
+            events += self.item(item, completed=True)
+        return events
+
+    def item(self, item: items.ThreadItem, *, completed: bool) -> Events:
+        """Take one item in; return its events, none where the same state was reported before."""
+        match item:
+            case items.AgentMessageItem(id=item_id, text=text, phase=phase):
+                return self._message(item_id, text, phase or "", completed=completed)
+            case items.CommandExecutionItem():
+                return self._command(item)
+            case items.FileChangeItem():
+                return self._files(item)
+            case items.ReasoningItem(summary=summary):
+                if completed and summary:
+                    self.reasoning_parts[item.id] = "\n\n".join(summary)
+                return []
+            case items.McpToolCallItem(id=item_id, server=server, tool=tool):
+                return self._tool(item_id, "mcpToolCall", f"{server}.{tool}", completed)
+            case items.DynamicToolCallItem(id=item_id, tool=tool):
+                return self._tool(item_id, "dynamicToolCall", tool, completed)
+            case items.WebSearchItem(id=item_id, query=query):
+                return self._tool(item_id, "webSearch", query, completed)
+            case items.ImageViewItem(id=item_id, path=path):
+                return self._tool(item_id, "imageView", path, completed)
+            case items.ContextCompactionItem(id=item_id):
+                return self._tool(item_id, "contextCompaction", "the conversation is shortened", completed)
+            case items.ExitedReviewModeItem(id=item_id, review=review) if completed:
+                return self._message(item_id, review, "final_answer", completed=True)
+            case _:
+                return []
+
+    def _text(self, item_id: str, delta: str) -> Events:
+        if item_id in self.muted:
+            return []
+        message = self.messages.setdefault(item_id, Message())
+        self.streamed_bytes += len(delta)
+        if not self.over_limit():
+            message.parts.append(delta)
+        self.first_text = True
+        return _event(text=turns_pb2.TextDelta(item_id=item_id, text=delta))
+
+    def _message(self, item_id: str, text: str, phase: str, *, completed: bool) -> Events:
+        message = self.messages.setdefault(item_id, Message())
+        message.phase = phase
+        if not completed or message.completed:
+            return []
+        # Twice the size is never held: the parts have done their work.
+        message.parts.clear()
+        message.text, message.completed = text, True
+        self.streamed_bytes = max(self.streamed_bytes, len(text))
+        self.first_text = True
+        return _event(message=turns_pb2.MessageCompleted(item_id=item_id, text=text, phase=phase))
+
+    def _reasoning_delta(self, item_id: str, delta: str) -> Events:
+        if not self.show_reasoning:
+            return []
+        return _event(reasoning=turns_pb2.ReasoningDelta(item_id=item_id, text=delta))
+
+    def _command(self, item: items.CommandExecutionItem) -> Events:
+        record = CommandRecord(
+            item_id=item.id,
+            command=item.command,
+            status=item.status,
+            exit_code=item.exit_code,
+            duration_s=(item.duration_ms or 0) / 1000,
+            output_tail=(item.aggregated_output or "")[-OUTPUT_TAIL_CHARACTERS:],
+        )
+        if self.commands.get(item.id) == record:
+            return []
+        if item.id in self.commands or len(self.commands) < MAX_RECORDED:
+            self.commands[item.id] = record
+        return _event(command=command_message(record))
+
+    def _files(self, item: items.FileChangeItem) -> Events:
+        events: Events = []
+        for change in item.changes:
+            record = FileRecord(item_id=item.id, path=change.path, kind=change.kind.type, status=item.status)
+            key = (item.id, change.path)
+            if self.files.get(key) == record:
+                continue
+            if key in self.files or len(self.files) < MAX_RECORDED:
+                self.files[key] = record
+            events += _event(file=file_message(record))
+        return events
+
+    def _tool(self, item_id: str, kind: str, subject: str, completed: bool) -> Events:
+        if (item_id, completed) in self.tools:
+            return []
+        if len(self.tools) < MAX_RECORDED:
+            self.tools.add((item_id, completed))
+        return _event(tool=turns_pb2.ToolActivity(item_id=item_id, kind=kind, subject=subject, completed=completed))
+
+    def _usage(self, usage: notifications.ThreadTokenUsage) -> Events:
+        # `last` is one request to the model; a turn makes several, and `total` counts the whole thread.
+        last, so_far = usage.last, self.usage
+        self.usage = Usage(
+            input=so_far.input + last.input_tokens,
+            cached_input=so_far.cached_input + last.cached_input_tokens,
+            output=so_far.output + last.output_tokens,
+            reasoning_output=so_far.reasoning_output + last.reasoning_output_tokens,
+            context_window=usage.model_context_window or so_far.context_window,
+        )
+        return _event(usage=usage_message(self.usage))
+
+
+def warning(message: str) -> Events:
+    """Return the event of a warning."""
+    return _event(warning=turns_pb2.Warning(message=message))
+
+
+def _event(**content: object) -> Events:
+    return [turns_pb2.TurnEvent(**content)]  # type: ignore[arg-type]

@@ -1,0 +1,273 @@
+"""The events of one turn: written to the journal, then handed to whoever follows.
+
+An event is published only after it is committed. So a sequence number that a client has seen is in the journal
+whatever dies, and a client that comes back misses nothing and gets nothing twice. Followers pull: each has nothing
+but its own position, and reads from a bounded ring of recent events or, where it fell behind, from the journal. A
+client that does not read costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from codex_control.errors import LimitExceeded, StoreUnavailable
+from codex_control.v1 import turns_pb2
+
+from codex_supervisor.clock import Clock
+from codex_supervisor.store.records import EventRow, TurnEnd, TurnRecord
+from codex_supervisor.store.store import Store
+from codex_supervisor.tasks import News
+from codex_supervisor.turn.messages import timestamp, turn_message
+
+# How much of the journal a follower that fell behind reads at once.
+_PAGE_EVENTS = 256
+_PAGE_BYTES = 1 << 20
+
+# Text deltas that wait for a commit are joined up to this size: one row then stands for many.
+_JOINED_BYTES = 32 * 1024
+
+# Wait between two tries to write while the disk is full or the store is not there.
+_RETRY_S = 1.0
+
+# How long the supervisor's end waits for the last events of a turn that goes on under the next one.
+_FLUSH_TIMEOUT_S = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class LogLimits:
+    """Bounds of one turn's events, in bytes, from the configuration."""
+
+    ring_bytes: int = 256 * 1024
+    """Recent events kept in memory."""
+    recorded_bytes: int = 64 * 1024 * 1024
+    """Streamed text (deltas) recorded; past it deltas are dropped with a notice. Whole messages are always kept."""
+    pending_bytes: int = 4 * 1024 * 1024
+    """Streamed text that may wait for a slow disk; past it deltas are dropped with a notice."""
+
+
+@dataclass(slots=True)
+class _Dropped:
+    count: int = 0
+    size: int = 0
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class TurnLog:
+    """Journal and live feed of one turn that has no outcome yet."""
+
+    turn_id: str
+    store: Store
+    clock: Clock
+    limits: LogLimits
+    on_dropped: Callable[[int], None] = lambda _count: None
+    last_seq: int = 0
+    interactive_followers: int = 0
+    record: TurnRecord | None = None
+    """The final record, once the outcome is committed."""
+    _pending: list[turns_pb2.TurnEvent] = field(default_factory=list)
+    _pending_bytes: int = 0
+    _recorded_bytes: int = 0
+    _dropped: _Dropped = field(default_factory=_Dropped)
+    _ring: deque[EventRow] = field(default_factory=deque)
+    _ring_size: int = 0
+    _published: int = 0
+    _news: News = field(default_factory=News)
+    _flushing: asyncio.Task[None] | None = None
+    _failing: bool = False
+
+    def resume_at(self, last_seq: int) -> None:
+        """Go on after event `last_seq`, which is in the journal already."""
+        self.last_seq = self._published = last_seq
+
+    def append(self, event: turns_pb2.TurnEvent) -> None:
+        """Take an event (its `event` field set) into the record. Never waits; the commit follows at once.
+
+        Text deltas may be joined with the one before while that one waits, and are dropped past the limits.
+        """
+        kind = event.WhichOneof("event")
+        if kind in ("text", "reasoning"):
+            delta = event.text if kind == "text" else event.reasoning
+            size = len(delta.text.encode())
+            reason = self._over_limit(size)
+            if reason:
+                self._dropped = _Dropped(self._dropped.count + 1, self._dropped.size + size, reason)
+                self.on_dropped(1)
+                return
+            self._recorded_bytes += size
+            self._pending_bytes += size
+            if self._join(kind, delta.item_id, delta.text, size):
+                return
+        self._note_dropped()
+        self._number(event)
+        self._pending.append(event)
+        self._schedule()
+
+    def _over_limit(self, size: int) -> str:
+        if self._recorded_bytes + size > self.limits.recorded_bytes:
+            return "the turn streamed more than turns.recorded_output_limit; whole messages are still recorded"
+        if self._pending_bytes + size > self.limits.pending_bytes:
+            return "the disk is slower than Codex; whole messages are still recorded"
+        return ""
+
+    def _join(self, kind: str, item_id: str, text: str, size: int) -> bool:
+        if not self._pending:
+            return False
+        last = self._pending[-1]
+        if last.WhichOneof("event") != kind:
+            return False
+        delta = last.text if kind == "text" else last.reasoning
+        # The length in characters bounds the length in bytes well enough here.
+        if delta.item_id != item_id or len(delta.text) + size > _JOINED_BYTES:
+            return False
+        delta.text += text
+        return True
+
+    def _note_dropped(self) -> None:
+        if self._dropped.count:
+            dropped, self._dropped = self._dropped, _Dropped()
+            notice = turns_pb2.TurnEvent(
+                dropped=turns_pb2.EventsDropped(count=dropped.count, bytes=dropped.size, reason=dropped.reason)
+            )
+            self._number(notice)
+            self._pending.append(notice)
+
+    def _number(self, event: turns_pb2.TurnEvent) -> None:
+        self.last_seq += 1
+        event.turn_id = self.turn_id
+        event.seq = self.last_seq
+        event.at.CopyFrom(timestamp(self.clock.wall_ns()))
+
+    def _schedule(self) -> None:
+        if self._flushing is None:
+            # Held here, and awaited in `end`.
+            self._flushing = asyncio.get_running_loop().create_task(self._flush(), name=f"journal {self.turn_id}")
+
+    async def _flush(self) -> None:
+        try:
+            while self._pending:
+                rows = self._take_pending()
+                await self._write(rows)
+                self._publish(rows)
+        finally:
+            self._flushing = None
+
+    async def _write(self, rows: list[EventRow]) -> None:
+        # A full disk or a locked store passes; what was taken waits for it, and new deltas are dropped with a notice.
+        while True:
+            try:
+                await self.store.append_events(self.turn_id, rows)
+            except (LimitExceeded, StoreUnavailable) as error:
+                if not self._failing:
+                    _log.error("events_not_recorded", extra={"turn": self.turn_id, "error": str(error)})
+                self._failing = True
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._failing = False
+                return
+
+    def _take_pending(self) -> list[EventRow]:
+        rows = [EventRow(event.seq, event.SerializeToString()) for event in self._pending]
+        self._pending.clear()
+        self._pending_bytes = 0
+        return rows
+
+    def _publish(self, rows: list[EventRow]) -> None:
+        for row in rows:
+            self._ring.append(row)
+            self._ring_size += len(row.payload)
+            self._published = row.seq
+        while self._ring_size > self.limits.ring_bytes and len(self._ring) > 1:
+            self._ring_size -= len(self._ring.popleft().payload)
+        self._news.tell()
+
+    async def flushed(self) -> None:
+        """Wait, at most a few seconds, until what was appended is in the journal."""
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing}, timeout=_FLUSH_TIMEOUT_S)
+
+    async def end(self, end: TurnEnd) -> bool:
+        """Commit the outcome together with the last event; return False where the turn had one already.
+
+        Raises what the store raises; it may be called again then.
+        """
+        while self._flushing is not None:
+            await self._flushing
+        self._note_dropped()
+        last = turns_pb2.TurnEvent(ended=turns_pb2.TurnEnded())
+        self._number(last)
+        rows = [*self._take_pending(), EventRow(last.seq, last.SerializeToString())]
+        written = await self.store.finish_turn(self.turn_id, end, rows)
+        self.record = await self.store.get_turn(self.turn_id)
+        if written:
+            self._publish(rows)
+        self._news.tell()
+        return written
+
+    @contextmanager
+    def attached(self, *, interactive: bool) -> Iterator[None]:
+        """Count a follower who can answer approvals while the block runs."""
+        self.interactive_followers += interactive
+        try:
+            yield
+        finally:
+            self.interactive_followers -= interactive
+
+    async def follow(self, after_seq: int) -> AsyncIterator[turns_pb2.TurnEvent]:
+        """Yield every event past `after_seq`, recorded and live, and end after the turn's last one."""
+        position = after_seq
+        while True:
+            news = self._news.next()
+            rows = await self._rows_after(position)
+            for row in rows:
+                position = row.seq
+                event = turns_pb2.TurnEvent.FromString(row.payload)
+                if event.WhichOneof("event") == "ended":
+                    yield fill_ended(event, self.record)
+                    return
+                yield event
+            if not rows:
+                if self.record is not None and position >= self._published:
+                    return
+                await news.wait()
+
+    async def _rows_after(self, position: int) -> list[EventRow]:
+        if position >= self._published:
+            return []
+        if self._ring and self._ring[0].seq <= position + 1:
+            return [row for row in self._ring if row.seq > position]
+        return await self.store.read_events(self.turn_id, position, _PAGE_EVENTS, _PAGE_BYTES)
+
+
+def fill_ended(event: turns_pb2.TurnEvent, record: TurnRecord | None) -> turns_pb2.TurnEvent:
+    """Put the record into a last event: the journal keeps the answer once, in the record."""
+    if record is not None:
+        event.ended.turn.CopyFrom(turn_message(record))
+    return event
+
+
+async def replay(store: Store, record: TurnRecord, after_seq: int) -> AsyncIterator[turns_pb2.TurnEvent]:
+    """Yield the recorded events of a turn that has ended, past `after_seq`.
+
+    Where its events were pruned, the last event alone, made from the record.
+    """
+    position = after_seq
+    ended = False
+    while rows := await store.read_events(record.id, position, _PAGE_EVENTS, _PAGE_BYTES):
+        for row in rows:
+            position = row.seq
+            event = turns_pb2.TurnEvent.FromString(row.payload)
+            ended = event.WhichOneof("event") == "ended"
+            yield fill_ended(event, record) if ended else event
+    if not ended and (after_seq == 0 or position > after_seq or not await store.last_seq(record.id)):
+        event = turns_pb2.TurnEvent(turn_id=record.id, seq=max(position, after_seq) + 1, ended=turns_pb2.TurnEnded())
+        if record.ended_ns is not None:
+            event.at.CopyFrom(timestamp(record.ended_ns))
+        yield fill_ended(event, record)

@@ -1,0 +1,543 @@
+"""Drives one turn: sends it to a child, follows it, carries it on after a death, and records exactly one outcome.
+
+A run lives from the turn's acceptance until its outcome is recorded, over as many children as that takes. While a
+child has the turn, the wait for its end is raced against the child's death; the death itself is decided on by the
+instance's core, which then calls `carry_on` with the next child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from codex_control.errors import ChildFailed, CodexError, TimedOut, WrongState
+from codex_control.v1 import turns_pb2
+
+from codex_supervisor.child import notifications as told
+from codex_supervisor.child import requests
+from codex_supervisor.child.appserver import AppServerError
+from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.conversation import Turn
+from codex_supervisor.child.items import ThreadItem
+from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.server_requests import ServerRequest
+from codex_supervisor.config import ApprovalPolicy, OnInterrupted, OnStall
+from codex_supervisor.house import House
+from codex_supervisor.profiles import Profile, profile
+from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnEnd, TurnRecord
+from codex_supervisor.turn.approvals import Approvals
+from codex_supervisor.turn.draft import Draft, warning
+from codex_supervisor.turn.log import TurnLog
+from codex_supervisor.turn.messages import command_message, duration, file_message
+from codex_supervisor.turn.outcome import cause_of
+from codex_supervisor.turn.recovery import ACTIONS, CutOff, Finding, Over, StillRuns, Unsent, find_turn
+from codex_supervisor.turn.threads import REQUEST_TIMEOUT_S, note_sent, open_thread, refusal, turn_params
+
+_log = logging.getLogger(__name__)
+
+# Codex ends an interrupted turn within milliseconds; one that does not is hung.
+INTERRUPT_TIMEOUT_S = 5.0
+
+# Wait between two tries to record an outcome while the disk is full or the store is not there.
+_RECORD_RETRY_S = 1.0
+
+# Turns looked through for ours after a death; each carrying on adds one.
+_RECENT_TURNS = 10
+
+
+class TurnOwner(Protocol):
+    """What a run needs of its instance."""
+
+    house: House
+    record: InstanceRecord
+    last_death: str
+    """Why the last child ended, as a piece of a sentence."""
+    died_at: float
+    """When, on the monotonic clock."""
+
+    def save(self, record: InstanceRecord) -> None:
+        """Remember a changed record."""
+
+    def cancel_turn(self, turn: str, cause: Cause) -> None:
+        """Ask for the end of a turn."""
+
+    def turn_over(self, turn: str) -> None:
+        """Hear that a turn's outcome is recorded."""
+
+
+class TurnRun:
+    """One accepted turn without outcome."""
+
+    def __init__(self, record: TurnRecord, log: TurnLog, shell: TurnOwner) -> None:
+        house = shell.house
+        self.record = record
+        self.log = log
+        self.shell = shell
+        self.house = house
+        self.draft = Draft(house.config.turns.answer_limit, bool(record.request.show_reasoning))
+        self.approvals = Approvals(
+            record.id,
+            house.clock,
+            tasks=house.tasks,
+            emit=log.append,
+            on_decision=self._count_decision,
+            files_of=lambda item_id: [path for item, path in self.draft.files if item == item_id],
+        )
+        # The wall clock may jump; it is used once, for a turn that an earlier supervisor accepted.
+        waited_s = max(0.0, (house.clock.wall_ns() - record.accepted_ns) / 1e9)
+        self._accepted_at = house.clock.monotonic() - waited_s
+        self._sent_at: float | None = None
+        self._first_event_at: float | None = None
+        self._first_text_at: float | None = None
+        self._last_event_at = house.clock.monotonic()
+        self._child: AwakeChild | None = None
+        self._over: asyncio.Future[Turn] | None = None
+        self._codex_turn = ""
+        self._expects_start = False
+        self._held: list[Notification] | None = None
+        self._ending: Cause | None = None
+        self._ended = False
+        self._time_limit: asyncio.TimerHandle | None = None
+        self._stall_watch: asyncio.TimerHandle | None = None
+        self._arm_time_limit()
+
+    def __repr__(self) -> str:
+        return (
+            f"<turn {self.record.id} of {self.record.instance} codex={self._codex_turn or '-'} ending={self._ending}>"
+        )
+
+    # --- what the instance tells ------------------------------------------------------------------------------------
+
+    def queued(self, position: int, reason: str) -> None:
+        """Tell the followers where the turn stands in the queue."""
+        self.log.append(turns_pb2.TurnEvent(queued=turns_pb2.TurnQueued(position=position, reason=reason)))
+
+    async def run(self, child: AwakeChild) -> None:
+        """Send the turn to `child` for the first time and follow it to its end, or to the child's."""
+        await self._drive(child, fresh=True)
+
+    async def carry_on(self, child: AwakeChild) -> None:
+        """Find out what became of the turn, and go on with it in `child`."""
+        await self._drive(child, fresh=False)
+
+    def child_lost(self, child: AwakeChild) -> None:
+        """Hear that the child is gone: nothing more comes from it."""
+        if self._child is child:
+            self._child = None
+            self.approvals.forget()
+            if self._over is not None and not self._over.done():
+                self._over.set_exception(ChildFailed("the child is gone"))
+
+    async def interrupt(self, cause: Cause) -> None:
+        """End the turn for `cause`; a child that does not end it in time is killed."""
+        if self._ended or self._ending is not None:
+            return
+        self._ending = cause
+        if self._codex_turn:
+            await self._interrupt_codex()
+
+    async def end(self, outcome: Outcome, cause: Cause | None, error: str) -> None:
+        """Record the outcome; the first one counts. Tries until the store takes it."""
+        if self._ended:
+            return
+        self._ended = True
+        self._disarm()
+        self.approvals.forget()
+        if self._over is not None and not self._over.done():
+            self._over.cancel()
+        end = self._make_end(outcome, cause, error)
+        while True:
+            try:
+                written = await self.log.end(end)
+                break
+            except CodexError as failure:
+                # Full disk or a lost store: the turn has ended, so its record must come; nothing else would.
+                _log.error("outcome_not_recorded", extra={"turn": self.record.id, "error": str(failure)})
+                await asyncio.sleep(_RECORD_RETRY_S)
+        if written:
+            self._count_end(end)
+        self.shell.turn_over(self.record.id)
+
+    # --- driving ----------------------------------------------------------------------------------------------------
+
+    async def _drive(self, child: AwakeChild, *, fresh: bool) -> None:
+        self._child = child
+        self._over = asyncio.get_running_loop().create_future()
+        self._last_event_at = self.house.clock.monotonic()
+        self._arm_stall_watch()
+        try:
+            if fresh:
+                await self._send(child)
+            else:
+                await self._reconcile(child)
+            if self._ending is not None and not self._over.done():
+                await self._interrupt_codex()
+            await self._conclude(await self._over)
+        except ChildFailed as error:
+            # Its death arrives at the core as an event, and with it the carrying on.
+            if not child.process.exited.done():
+                child.kill(f"it did not answer ({error.what})")
+        except TimedOut as error:
+            child.kill(error.what)
+        except AppServerError as error:
+            cause, sentence = refusal(error)
+            await self.end(Outcome.FAILED, cause, sentence)
+        except asyncio.CancelledError:
+            # `end` came first and cancelled the wait; a real cancellation goes on.
+            if not self._ended:
+                raise
+        except CodexError as error:
+            await self.end(Outcome.FAILED, Cause.CODEX, str(error))
+
+    def _profile(self) -> Profile:
+        return profile(self.house.config, self.record.request.profile)
+
+    async def _send(self, child: AwakeChild, *, go_on: bool = False) -> None:
+        chosen = self._profile()
+        thread = await open_thread(self.shell, child, self.record, chosen)
+        params = turn_params(self.shell, thread, self.record, chosen, go_on=go_on)
+        if self._ending is not None:
+            await self.end(*_ending_of(self._ending))
+            return
+        now_ns = self.house.clock.wall_ns()
+        await self.house.store.mark_sent(self.record.id, thread_id=thread.id, sent_ns=now_ns)
+        self.record = msgspec.structs.replace(self.record, thread_id=thread.id, sent_ns=self.record.sent_ns or now_ns)
+        self._sent_at = self._sent_at or self.house.clock.monotonic()
+        self._codex_turn, self._expects_start = "", True
+        reply = await child.server.request("turn/start", params, requests.TurnStartResponse, REQUEST_TIMEOUT_S)
+        note_sent(self.shell, thread, chosen)
+        self._note_codex_turn(reply.turn.id)
+        started = turns_pb2.TurnStarted(thread_id=thread.id, codex_turn_id=reply.turn.id)
+        self.log.append(turns_pb2.TurnEvent(started=started))
+        await self.house.store.mark_started(self.record.id, codex_turn_id=reply.turn.id)
+
+    def _note_codex_turn(self, codex_turn_id: str) -> None:
+        self._codex_turn, self._expects_start = codex_turn_id, False
+        self.record = msgspec.structs.replace(self.record, codex_turn_id=codex_turn_id)
+
+    # --- what Codex tells -------------------------------------------------------------------------------------------
+
+    def feed(self, notification: Notification) -> None:
+        """Take one notification in. Never waits: Codex must always be read."""
+        if self._held is not None:
+            self._held.append(notification)
+            return
+        match notification:
+            case told.TurnStartedNotification(turn=turn) if self._expects_start:
+                # It may come before our request has returned.
+                self._codex_turn, self._expects_start = turn.id, False
+            case told.TurnCompletedNotification(turn=turn) if turn.id == self._codex_turn:
+                if self._over is not None and not self._over.done():
+                    self._over.set_result(turn)
+                return
+            case told.ServerRequestResolvedNotification(request_id=request_id):
+                self.approvals.resolved_by_codex(request_id)
+                return
+            case _:
+                pass
+        turn_id = getattr(notification, "turn_id", self._codex_turn)
+        if turn_id != self._codex_turn or not self._codex_turn:
+            return
+        now = self.house.clock.monotonic()
+        self._last_event_at = now
+        retries = self.draft.retries
+        for event in self.draft.feed(notification):
+            self._first_event_at = self._first_event_at or now
+            self.log.append(event)
+        if self.draft.first_text:
+            self._first_text_at = self._first_text_at or now
+        if self.draft.retries > retries:
+            self.house.metrics.provider_retries.inc()
+        if self.draft.over_limit() and self._ending is None:
+            self.shell.cancel_turn(self.record.id, Cause.LIMIT)
+
+    def asked(self, request: ServerRequest) -> None:
+        """Take a request of Codex in and see that it is answered."""
+        if self._child is None:
+            return
+        approvals = self.house.config.approvals
+        wanted = self.shell.record.settings.approval_policy
+        self._last_event_at = self.house.clock.monotonic()
+        self.approvals.take(
+            request,
+            self._child.server,
+            policy=ApprovalPolicy(wanted) if wanted else approvals.policy,
+            person=self.log.interactive_followers > 0,
+            timeout_s=approvals.timeout,
+        )
+
+    async def steer(self, text: str) -> None:
+        """Add text to the running turn; raise `WrongState` where Codex does not have it yet."""
+        child = self._child
+        if child is None or not self._codex_turn or self._ended:
+            raise WrongState(
+                what=f"turn {self.record.id} is not running yet",
+                next_step="steer it once it has started",
+            )
+        params = requests.TurnSteerParams(
+            thread_id=self.record.thread_id,
+            expected_turn_id=self._codex_turn,
+            input=[requests.TextInput(text=text)],
+        )
+        try:
+            await child.server.request("turn/steer", params, requests.TurnSteerResponse, REQUEST_TIMEOUT_S)
+        except AppServerError as error:
+            raise WrongState(what="Codex did not take the text", why=error.message) from error
+
+    async def _interrupt_codex(self) -> None:
+        child, over = self._child, self._over
+        if child is None or over is None or over.done():
+            return
+        thread_id = self.record.thread_id
+        interrupt = requests.TurnInterruptParams(thread_id=thread_id, turn_id=self._codex_turn)
+        # Commands that the turn started run on after an interrupt unless they are cleaned away.
+        clean = requests.ThreadBackgroundTerminalsCleanParams(thread_id=thread_id)
+        try:
+            await child.server.request("turn/interrupt", interrupt, requests.Empty, INTERRUPT_TIMEOUT_S)
+            await child.server.request("thread/backgroundTerminals/clean", clean, requests.Empty, INTERRUPT_TIMEOUT_S)
+        except AppServerError as error:
+            _log.info("interrupt_refused", extra={"turn": self.record.id, "error": error.message})
+        except (ChildFailed, TimedOut):
+            pass  # its end, or our kill below, decides
+        await asyncio.wait({over}, timeout=INTERRUPT_TIMEOUT_S)
+        if not over.done():
+            child.kill("it did not end an interrupted turn")
+
+    async def _conclude(self, turn: Turn) -> None:
+        match turn.status:
+            case "completed":
+                await self.end(Outcome.COMPLETED, None, "")
+            case "failed":
+                error = turn.error or self.draft.last_error
+                if error is None:
+                    await self.end(Outcome.FAILED, Cause.CODEX, "Codex gave no reason; run `codexctl doctor`")
+                    return
+                cause, next_step = cause_of(error)
+                await self.end(Outcome.FAILED, cause, f"{error.message.rstrip('.')}; {next_step}")
+            case _ if self._ending is not None:
+                await self.end(*_ending_of(self._ending))
+            case _:
+                await self.end(Outcome.CANCELLED, Cause.USER, "the turn was interrupted inside Codex")
+
+    # --- after a death ----------------------------------------------------------------------------------------------
+
+    async def _reconcile(self, child: AwakeChild) -> None:
+        if not self.record.thread_id and not self.record.sent_ns:
+            await self._send(child)
+            return
+        self._held = []
+        try:
+            finding = await self._look(child)
+            if isinstance(finding, StillRuns):
+                self._note_codex_turn(finding.codex_turn_id)
+        finally:
+            held, self._held = self._held, None
+        match finding:
+            case Unsent():
+                await self._resend(child)
+            case Over(turn=turn, kept=kept):
+                self._restore(kept)
+                if self._over is not None:
+                    self._over.set_result(turn)
+            case StillRuns(kept=kept):
+                self._restore(kept)
+                self.draft.mute_unfinished()
+                for notification in held:
+                    self.feed(notification)
+            case CutOff():
+                await self._resume(child, finding)
+
+    async def _look(self, child: AwakeChild) -> Finding:
+        thread = await open_thread(self.shell, child, self.record, self._profile())
+        if thread.id != self.record.thread_id:
+            return Unsent()
+        params = requests.ThreadTurnsListParams(thread_id=thread.id, limit=_RECENT_TURNS, items_view="full")
+        reply = await child.server.request(
+            "thread/turns/list", params, requests.ThreadTurnsListResponse, REQUEST_TIMEOUT_S
+        )
+        return find_turn(reply.data, self.record.id)
+
+    def _restore(self, kept: Sequence[ThreadItem]) -> None:
+        for event in self.draft.restore(kept):
+            self.log.append(event)
+
+    async def _resend(self, child: AwakeChild) -> None:
+        if self._ending is not None:
+            await self.end(*_ending_of(self._ending))
+            return
+        if await self._may_recover():
+            await self._send(child)
+            await self._report(OnInterrupted.CONTINUE, "Codex had not taken the input yet: it is sent again")
+
+    async def _resume(self, child: AwakeChild, found: CutOff) -> None:
+        self._restore(found.kept)
+        if self._ending is not None:
+            await self.end(*_ending_of(self._ending))
+            return
+        policy = self._policy()
+        if policy is OnInterrupted.REPORT:
+            await self._report(policy)
+            await self.end(Outcome.INTERRUPTED, Cause.CHILD_DIED, self._what_happened())
+            return
+        if not await self._may_recover():
+            return
+        if policy is OnInterrupted.REPLAY:
+            revert = requests.ThreadRevertParams(thread_id=self.record.thread_id, before_turn_id=found.first_turn_id)
+            await child.server.request("thread/revert", revert, requests.ThreadRevertResponse, REQUEST_TIMEOUT_S)
+        await self._send(child, go_on=policy is OnInterrupted.CONTINUE)
+        await self._report(policy)
+
+    def _policy(self) -> OnInterrupted:
+        wanted = self.shell.record.settings.on_interrupted
+        return OnInterrupted(wanted) if wanted else self.house.config.turns.on_interrupted
+
+    async def _may_recover(self) -> bool:
+        """Count one more recovery; end the turn where it has had its share: it may be what kills its children."""
+        limit = self.house.config.turns.max_recoveries
+        recoveries = await self.house.store.bump_recovery(self.record.id)
+        self.record = msgspec.structs.replace(self.record, recoveries=recoveries)
+        if recoveries <= limit:
+            return True
+        sentence = f"{self._what_happened()}; it was carried on {limit} times already (turns.max_recoveries)"
+        await self.end(Outcome.INTERRUPTED, Cause.CHILD_DIED, sentence)
+        return False
+
+    def _what_happened(self) -> str:
+        reason = self.shell.last_death or "the supervisor was restarted and the child was gone"
+        return f"the child died under the turn: {reason}"
+
+    async def _report(self, policy: OnInterrupted, what_next: str = "") -> None:
+        action, sentence = ACTIONS[policy]
+        took_s = self.house.clock.monotonic() - self.shell.died_at if self.shell.died_at else None
+        report = turns_pb2.RecoveryReport(
+            what_happened=self._what_happened(),
+            action=action,
+            what_next=what_next or sentence,
+            commands=[command_message(command) for command in self.draft.commands.values()],
+            files=[file_message(file) for file in self.draft.files.values()],
+            superseded_item_ids=self.draft.drop_unfinished(),
+            recovery=self.record.recoveries,
+            took=duration(took_s),
+        )
+        self.log.append(turns_pb2.TurnEvent(recovery=report))
+        self.house.metrics.recoveries.labels(action=policy.value).inc()
+        if took_s is not None and policy is not OnInterrupted.REPORT:
+            self.house.metrics.recovery_seconds.observe(took_s)
+        _log.warning(
+            "turn_recovered",
+            extra={"instance": self.record.instance, "turn": self.record.id, "action": policy.value, "took_s": took_s},
+        )
+
+    # --- limits -----------------------------------------------------------------------------------------------------
+
+    def _arm_time_limit(self) -> None:
+        limit_s = self.record.request.timeout_s
+        if limit_s:
+            left_s = max(0.0, self._accepted_at + limit_s - self.house.clock.monotonic())
+            loop = asyncio.get_running_loop()
+            self._time_limit = loop.call_later(left_s, self.shell.cancel_turn, self.record.id, Cause.TIMED_OUT)
+
+    def _arm_stall_watch(self) -> None:
+        stall_s = self.house.config.turns.stall_after
+        if stall_s <= 0:
+            return
+        if self._stall_watch is not None:
+            self._stall_watch.cancel()
+        quiet_s = self.house.clock.monotonic() - self._last_event_at
+        self._stall_watch = asyncio.get_running_loop().call_later(max(0.01, stall_s - quiet_s), self._check_stall)
+
+    def _check_stall(self) -> None:
+        if self._ended or self._child is None:
+            return
+        config = self.house.config.turns
+        quiet_s = self.house.clock.monotonic() - self._last_event_at
+        if quiet_s >= config.stall_after and not len(self.approvals):
+            self._last_event_at = self.house.clock.monotonic()
+            self.house.metrics.stalls.labels(action=config.on_stall.value).inc()
+            _log.warning("turn_stalled", extra={"instance": self.record.instance, "turn": self.record.id})
+            for event in warning(f"nothing has come from Codex for {quiet_s:.0f} s"):
+                self.log.append(event)
+            if config.on_stall is OnStall.INTERRUPT:
+                self.shell.cancel_turn(self.record.id, Cause.STALLED)
+        self._arm_stall_watch()
+
+    def _disarm(self) -> None:
+        for timer in (self._time_limit, self._stall_watch):
+            if timer is not None:
+                timer.cancel()
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _make_end(self, outcome: Outcome, cause: Cause | None, error: str) -> TurnEnd:
+        clock, draft = self.house.clock, self.draft
+        answer = draft.answer()
+        limit = self.house.config.turns.answer_limit
+        encoded = answer.encode(errors="replace")
+        if len(encoded) > limit:
+            answer = encoded[:limit].decode(errors="ignore")
+            outcome, cause = Outcome.FAILED, Cause.LIMIT
+            error = f"the answer has {len(encoded):,} bytes; the first {limit:,} are kept (turns.answer_limit)"
+        return TurnEnd(
+            outcome=outcome,
+            cause=cause,
+            error=error,
+            answer=answer,
+            reasoning=draft.reasoning(),
+            usage=draft.usage,
+            commands=tuple(draft.commands.values()),
+            files=tuple(draft.files.values()),
+            ended_ns=clock.wall_ns(),
+            queued_s=self._since_accepted(self._sent_at),
+            first_event_s=self._since_accepted(self._first_event_at),
+            first_text_s=self._since_accepted(self._first_text_at),
+            total_s=clock.monotonic() - self._accepted_at,
+        )
+
+    def _since_accepted(self, moment: float | None) -> float | None:
+        return None if moment is None else moment - self._accepted_at
+
+    def _since_sent(self, moment: float | None) -> float | None:
+        return None if moment is None or self._sent_at is None else moment - self._sent_at
+
+    def _count_end(self, end: TurnEnd) -> None:
+        self.house.metrics.turn_ended(
+            end.outcome,
+            end.cause,
+            end.usage,
+            total_s=end.total_s,
+            queued_s=end.queued_s,
+            first_event_s=self._since_sent(self._first_event_at),
+            first_text_s=self._since_sent(self._first_text_at),
+        )
+        _log.info(
+            "turn_ended",
+            extra={
+                "instance": self.record.instance,
+                "turn": self.record.id,
+                "outcome": end.outcome.value,
+                "cause": end.cause.value if end.cause else "",
+                "total_s": round(end.total_s, 3),
+            },
+        )
+
+    def _count_decision(self, decision: str, by: str) -> None:
+        labels = {"acceptForSession": "accept_for_session"}
+        self.house.metrics.approvals.labels(decision=labels.get(decision, decision), by=by.replace(" ", "_")).inc()
+
+
+def _ending_of(cause: Cause) -> tuple[Outcome, Cause, str]:
+    """Return the outcome, the cause and a sentence for a turn that was ended on purpose."""
+    match cause:
+        case Cause.USER:
+            return Outcome.CANCELLED, cause, "it was interrupted on request"
+        case Cause.TIMED_OUT:
+            return Outcome.FAILED, cause, "its time limit passed; give more with --timeout or turns.timeout"
+        case Cause.STALLED:
+            return Outcome.FAILED, cause, "it gave no sign of life for turns.stall_after; ask again"
+        case Cause.LIMIT:
+            return Outcome.FAILED, cause, "the answer is longer than turns.answer_limit; raise it or ask for less"
+        case _:
+            return Outcome.FAILED, cause, f"it was ended: {cause.value}"

@@ -1,0 +1,151 @@
+"""The Codex thread of an instance: loaded into the child, and the parameters that a turn is sent with."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+import msgspec
+
+from codex_supervisor.child import requests
+from codex_supervisor.child.appserver import AppServerError
+from codex_supervisor.child.awake import AwakeChild, LoadedThread
+from codex_supervisor.house import House
+from codex_supervisor.profiles import Profile
+from codex_supervisor.store.records import Cause, InstanceRecord, TurnRecord
+
+THREAD_TIMEOUT_S = 60.0
+"""Loading a thread starts the user's MCP servers, which may take long."""
+
+REQUEST_TIMEOUT_S = 30.0
+"""Any other request; Codex answers in milliseconds unless it hangs."""
+
+# Codex asks where its own rules say so; who answers is the instance's approval policy.
+_APPROVAL_POLICY = "on-request"
+
+_SANDBOX_POLICIES = {
+    "read-only": "readOnly",
+    "workspace-write": "workspaceWrite",
+    "danger-full-access": "dangerFullAccess",
+}
+
+
+class ThreadOwner(Protocol):
+    """What is needed of an instance: its record, and a way to change it."""
+
+    house: House
+    record: InstanceRecord
+
+    def save(self, record: InstanceRecord) -> None:
+        """Remember a changed record."""
+
+
+async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
+    """Return the instance's thread, loaded in `child`: the one that is there, the resumed one, or a new one.
+
+    A thread that Codex no longer knows (it was never written, or its file is gone) is replaced by a new one.
+    Raises `AppServerError` where Codex refuses, `ChildFailed` where the child dies.
+    """
+    if child.thread is not None:
+        return child.thread
+    if owner.record.thread_id:
+        try:
+            child.thread = await _resume(owner, child, turn, profile)
+        except AppServerError as error:
+            if not _thread_is_gone(error):
+                raise
+        else:
+            return child.thread
+    child.thread = await _start(owner, child, turn, profile)
+    return child.thread
+
+
+async def _resume(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
+    params = requests.ThreadResumeParams(
+        thread_id=owner.record.thread_id,
+        exclude_turns=True,
+        cwd=turn.request.cwd,
+        approval_policy=_APPROVAL_POLICY,
+        sandbox=profile.sandbox,
+    )
+    reply = await child.server.request("thread/resume", params, requests.ThreadResumeResponse, THREAD_TIMEOUT_S)
+    return LoadedThread(reply.thread.id, profile.sandbox, owner.record.instructions)
+
+
+async def _start(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
+    # Effort and model go with each turn, so that the reply tells Codex's own defaults: going back to them later
+    # needs their names, for an override sticks to the thread until the next one.
+    params = requests.ThreadStartParams(
+        cwd=turn.request.cwd,
+        approval_policy=_APPROVAL_POLICY,
+        sandbox=profile.sandbox,
+        developer_instructions=profile.developer_instructions or None,
+    )
+    reply = await child.server.request("thread/start", params, requests.ThreadStartResponse, THREAD_TIMEOUT_S)
+    owner.save(
+        msgspec.structs.replace(
+            owner.record,
+            thread_id=reply.thread.id,
+            instructions=profile.developer_instructions,
+            default_model=reply.model,
+            default_effort=reply.reasoning_effort or "",
+        )
+    )
+    return LoadedThread(reply.thread.id, profile.sandbox, profile.developer_instructions)
+
+
+def _thread_is_gone(error: AppServerError) -> bool:
+    # The only sign that Codex gives is its sentence.
+    return "no rollout found" in error.message
+
+
+def turn_params(
+    owner: ThreadOwner, thread: LoadedThread, turn: TurnRecord, profile: Profile, *, go_on: bool
+) -> requests.TurnStartParams:
+    """Return what the turn is sent with; `go_on` sends no input, so that the model goes on from the history."""
+    request = turn.request
+    inputs: list[requests.UserInput] = []
+    if not go_on:
+        inputs.append(requests.TextInput(text=request.prompt))
+        inputs += [requests.LocalImageInput(path=path) for path in request.images]
+    model = profile.model or owner.record.default_model
+    effort = str(profile.effort) or owner.record.default_effort
+    changed = profile.developer_instructions != thread.instructions
+    collaboration = requests.CollaborationMode(
+        mode="default",
+        settings=requests.CollaborationSettings(
+            model=model,
+            reasoning_effort=effort or None,
+            developer_instructions=profile.developer_instructions or None,
+        ),
+    )
+    return requests.TurnStartParams(
+        thread_id=thread.id,
+        input=inputs,
+        client_user_message_id=None if go_on else turn.id,
+        cwd=request.cwd,
+        model=model or None,
+        effort=effort or None,
+        summary=str(profile.summary),
+        approval_policy=_APPROVAL_POLICY,
+        # The mode was given with the thread, where the user's own settings of it (writable roots, network) hold.
+        # Only a change is sent, as a policy without those settings.
+        sandbox_policy={"type": _SANDBOX_POLICIES[profile.sandbox]} if profile.sandbox != thread.sandbox else None,
+        output_schema=json.loads(request.output_schema) if request.output_schema else None,
+        collaboration_mode=collaboration if changed and model else None,
+    )
+
+
+def note_sent(owner: ThreadOwner, thread: LoadedThread, profile: Profile) -> None:
+    """Remember what now sticks to the thread."""
+    thread.sandbox = profile.sandbox
+    if thread.instructions != profile.developer_instructions:
+        thread.instructions = profile.developer_instructions
+        owner.save(msgspec.structs.replace(owner.record, instructions=profile.developer_instructions))
+
+
+def refusal(error: AppServerError) -> tuple[Cause, str]:
+    """Return the cause and a sentence for a request that Codex refused."""
+    if "active writer" in error.message:
+        return Cause.CODEX, f"another process has the thread open ({error.message}); end it, then ask again"
+    return Cause.CODEX, f"Codex refused: {error.message}; run `codexctl doctor`"
