@@ -87,22 +87,21 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     binary: Annotated[
         str,
         text(
-            "Absolute path of the Codex binary. Empty: the first `codex` on the PATH, then the Python package "
+            "Path of the Codex binary, or its name on the PATH. Empty: `codex` on the PATH, then the Python package "
             "`openai-codex-cli-bin`.",
             max_length=4096,
-            pattern=r"|/.*",
-            pattern_means="an absolute path",
+            pattern=r"|(~?/).*|[^/~][^/]*",
+            pattern_means="a path that begins with `/` or `~/`, or a name",
             applies=Applies.NEW_CHILDREN,
         ),
     ] = ""
     home: Annotated[
         str,
         text(
-            "Absolute path of Codex's own directory (logins, config.toml, threads). Empty: `CODEX_HOME`, else "
-            "`~/.codex`.",
+            "Path of Codex's own directory (logins, config.toml, threads). Empty: `CODEX_HOME`, else `~/.codex`.",
             max_length=4096,
-            pattern=r"|/.*",
-            pattern_means="an absolute path",
+            pattern=r"|(~?/).*",
+            pattern_means="a path that begins with `/` or `~/`",
             applies=Applies.RESTART,
         ),
     ] = ""

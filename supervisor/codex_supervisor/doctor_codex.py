@@ -1,0 +1,245 @@
+"""Checks of Codex: its binary, its own directory, its login or provider, its sandbox. Secrets are never read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codex_control.errors import BadConfig, CodexError
+
+from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
+from codex_supervisor.child.identity import TOKEN_VARIABLE
+from codex_supervisor.child.locate import locate_codex
+from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
+from codex_supervisor.profiles import Sandbox, all_profiles
+from codex_supervisor.redaction import redact
+
+PROBE_TIMEOUT_S = 15.0
+"""`codex login status` and `codex sandbox true` take 60 to 90 ms (0.163.0); a cold disk has to read 300 MB first."""
+_MAX_CONFIG_BYTES = 1024 * 1024
+# Providers that Codex knows by itself and that need no login of its own.
+_LOCAL_PROVIDERS = ("ollama", "lmstudio", "oss")
+
+
+def codex_home(configured: str, environ: Mapping[str, str]) -> Path:
+    """Where Codex keeps its logins, settings and threads: `configured`, else `CODEX_HOME`, else `~/.codex`.
+
+    Raises `BadConfig` where that depends on a `HOME` that is not set.
+    """
+    wanted = configured or environ.get("CODEX_HOME", "") or "~/.codex"
+    if wanted.startswith("~/"):
+        home = environ.get("HOME", "")
+        if not home.startswith("/"):
+            raise BadConfig(
+                what="Codex's own directory is not known",
+                why="neither CODEX_HOME nor HOME is set",
+                next_step="set HOME, or codex.home in config.yaml, to an absolute path",
+            )
+        return Path(home, wanted[2:])
+    return Path(wanted)
+
+
+def _environment(surroundings: Surroundings) -> dict[str, str]:
+    """What a child would get, without the mark of a child."""
+    codex = surroundings.config.codex
+    environment = child_environment(
+        surroundings.environ,
+        allow=(*DEFAULT_ALLOW, *codex.environment_allow),
+        extra={},
+        token="",
+        codex_home=str(codex_home(codex.home, surroundings.environ)),
+    )
+    environment.pop(TOKEN_VARIABLE, None)
+    return environment
+
+
+def _overrides(surroundings: Surroundings) -> list[str]:
+    return [part for override in surroundings.config.codex.overrides for part in ("-c", override)]
+
+
+async def binary(surroundings: Surroundings) -> CheckResult:
+    """Is there a Codex that is new enough?"""
+    found = await locate_codex(surroundings.config.codex.binary, surroundings.environ)
+    return ok("Codex", f"{found.version} at {found.path} (from {found.source})")
+
+
+def home(surroundings: Surroundings) -> CheckResult:
+    """Is Codex's own directory ours, private and writable?"""
+    name = "CODEX_HOME"
+    path = codex_home(surroundings.config.codex.home, surroundings.environ)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if surroundings.config.codex.home or surroundings.environ.get("CODEX_HOME"):
+            return error(name, f"{path} does not exist", f"mkdir -m 700 -p {path}")
+        return warning(name, f"{path} does not exist yet", "run `codex login`, which makes it")
+    except OSError as problem:
+        return error(name, f"{path} cannot be looked at: {problem.strerror}", "make its parent accessible")
+    if not stat.S_ISDIR(status.st_mode):
+        return error(name, f"{path} is not a directory", f"move {path} away")
+    if status.st_uid != os.geteuid():
+        return error(
+            name, f"{path} belongs to uid {status.st_uid}, we are {os.geteuid()}", "set codex.home to your own"
+        )
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return error(name, f"{path} is not writable", f"chmod u+rwx {path}")
+    if status.st_mode & 0o022:
+        return error(name, f"{path} can be written by other users", f"chmod go-w {path}")
+    try:
+        logins = (path / "auth.json").stat()
+    except OSError:
+        pass
+    else:
+        if logins.st_mode & 0o077:
+            return error(name, f"{path / 'auth.json'} can be read by other users", f"chmod 600 {path / 'auth.json'}")
+    if status.st_mode & 0o077:
+        return warning(name, f"{path} can be read by other users, old threads too", f"chmod 700 {path}")
+    return ok(name, str(path))
+
+
+async def login(surroundings: Surroundings) -> CheckResult:
+    """Will the model provider let us in? Looks at settings and asks Codex; the provider itself is not asked."""
+    name = "login"
+    if surroundings.demo_model:
+        return ok(name, "not needed: the built-in demo model answers")
+    settings = codex_settings(surroundings)
+    provider = str(settings.get("model_provider", "openai"))
+    if provider != "openai":
+        return _provider(name, provider, settings, surroundings)
+    try:
+        found = await locate_codex(surroundings.config.codex.binary, surroundings.environ)
+    except CodexError:
+        return warning(name, "not looked at: there is no usable Codex", "put Codex right first")
+    environment = _environment(surroundings)
+    if not await asyncio.to_thread(Path(environment["CODEX_HOME"]).is_dir):
+        return error(name, "not logged in", _LOG_IN)
+    code, output = await run_program(
+        [found.path, *_overrides(surroundings), "login", "status"], environment, timeout_s=PROBE_TIMEOUT_S
+    )
+    if code == 0:
+        # Its text holds parts of the key.
+        how = (
+            "with an API key" if "api key" in output.lower() else "with ChatGPT" if "chatgpt" in output.lower() else ""
+        )
+        return ok(name, f"logged in {how}".strip())
+    if "not logged in" in output.lower():
+        for variable in ("OPENAI_API_KEY", "CODEX_API_KEY"):
+            if environment.get(variable):
+                # Measured with 0.163.0: account/read of the app-server finds no account with any of them.
+                return error(
+                    name,
+                    f"not logged in; {variable} is set, but the app-server takes no key from the environment",
+                    f"printenv {variable} | codex login --with-api-key",
+                )
+        return error(name, "not logged in", _LOG_IN)
+    return error(
+        name, f"`codex login status` failed: {_first_line(output)}", "run `codex login status` to see all of it"
+    )
+
+
+_LOG_IN = "codex login"
+
+
+def _provider(name: str, provider: str, settings: dict[str, Any], surroundings: Surroundings) -> CheckResult:
+    if provider in _LOCAL_PROVIDERS:
+        return ok(name, f"not needed by the provider {provider!r}")
+    known = settings.get("model_providers")
+    entry = known.get(provider) if isinstance(known, dict) else None
+    if not isinstance(entry, dict):
+        return warning(name, f"the provider {provider!r} is not described in config.toml", "check model_provider there")
+    variable = entry.get("env_key")
+    if not isinstance(variable, str) or not variable:
+        return ok(name, f"the provider {provider!r} needs no key from the environment")
+    if not surroundings.environ.get(variable):
+        return error(
+            name,
+            f"the provider {provider!r} wants the variable {variable}, which the service does not have",
+            f"set it for the service (systemctl --user edit codex-supervisor: Environment={variable}=…)",
+        )
+    if variable not in _environment(surroundings):
+        return error(
+            name,
+            f"the provider {provider!r} wants the variable {variable}, which children do not get",
+            f"add {variable} to codex.environment_allow in config.yaml",
+        )
+    return ok(name, f"the provider {provider!r} has its key in {variable}")
+
+
+def codex_settings(surroundings: Surroundings) -> dict[str, Any]:
+    """Read what Codex's config.toml and the overrides say; raise `BadConfig` where the file is broken."""
+    path = codex_home(surroundings.config.codex.home, surroundings.environ) / "config.toml"
+    settings: dict[str, Any] = {}
+    try:
+        with path.open("rb") as file:
+            settings = tomllib.loads(file.read(_MAX_CONFIG_BYTES).decode())
+    except FileNotFoundError:
+        pass
+    except OSError as problem:
+        raise BadConfig(
+            f"{path} cannot be read", why=problem.strerror or "", next_step=f"chmod u+r {path}"
+        ) from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BadConfig(
+            f"{path} is broken", why=str(problem), next_step="correct it: Codex starts no thread with it"
+        ) from problem
+    for override in surroundings.config.codex.overrides:
+        key, _, value = override.partition("=")
+        try:
+            settings[key] = tomllib.loads(f"value = {value}\n")["value"]
+        except tomllib.TOMLDecodeError:  # Codex takes it as text then
+            settings[key] = value
+    return settings
+
+
+async def sandbox(surroundings: Surroundings) -> CheckResult:
+    """Can Codex's sandbox run a command here? It runs one in it."""
+    name = "sandbox"
+    if all(profile.sandbox is Sandbox.DANGER_FULL_ACCESS for profile in all_profiles(surroundings.config).values()):
+        return warning(name, "every profile has sandbox danger-full-access", "use workspace-write where you can")
+    try:
+        found = await locate_codex(surroundings.config.codex.binary, surroundings.environ)
+    except CodexError:
+        return warning(name, "not tried: there is no usable Codex", "put Codex right first")
+    environment = _environment(surroundings)
+    if not await asyncio.to_thread(Path(environment["CODEX_HOME"]).is_dir):
+        return warning(name, "not tried: CODEX_HOME does not exist", "put CODEX_HOME right first")
+    code, output = await run_program(
+        [found.path, "sandbox", *_overrides(surroundings), "--", "true"],
+        environment,
+        timeout_s=PROBE_TIMEOUT_S,
+        cwd=Path(environment["CODEX_HOME"]),
+    )
+    if code == 0:
+        return ok(name, "a command ran in it (Seatbelt)" if sys.platform == "darwin" else "a command ran in it")
+    return error(name, f"no command can run in it: {_first_line(output)}", _sandbox_fix(output.lower()))
+
+
+def _sandbox_fix(output: str) -> str:
+    if "config.toml" in output:
+        return "correct that file first"
+    if "no system bwrap was found" in output or "bubblewrap is unavailable" in output:
+        return "install bubblewrap (apt install bubblewrap, dnf install bubblewrap)"
+    if "namespace" in output or "uid map" in output or "rtm_new" in output:
+        restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        if restricted.exists() and restricted.read_text().strip() == "1":
+            return (
+                "AppArmor forbids unprivileged user namespaces: "
+                "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or install your distribution's bubblewrap with its AppArmor profile"
+            )
+        return (
+            "allow unprivileged user namespaces (sysctl user.max_user_namespaces; in a container, its security "
+            "options), or use sandbox danger-full-access where something else keeps Codex in"
+        )
+    return "run `codex sandbox -- true` to see all of it"
+
+
+def _first_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    first = next((line for line in lines if not line.startswith("WARNING")), "no output")
+    return redact("".join(character for character in first if character.isprintable())[:300])
