@@ -7,7 +7,6 @@ import os
 import stat
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from codex_control.errors import BadConfig, CodexError
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import locate_codex
+from codex_supervisor.codex_home import codex_home
 from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
 from codex_supervisor.profiles import Sandbox, all_profiles
 from codex_supervisor.redaction import redact
@@ -25,24 +25,6 @@ PROBE_TIMEOUT_S = 15.0
 _MAX_CONFIG_BYTES = 1024 * 1024
 # Providers that Codex knows by itself and that need no login of its own.
 _LOCAL_PROVIDERS = ("ollama", "lmstudio", "oss")
-
-
-def codex_home(configured: str, environ: Mapping[str, str]) -> Path:
-    """Where Codex keeps its logins, settings and threads: `configured`, else `CODEX_HOME`, else `~/.codex`.
-
-    Raises `BadConfig` where that depends on a `HOME` that is not set.
-    """
-    wanted = configured or environ.get("CODEX_HOME", "") or "~/.codex"
-    if wanted.startswith("~/"):
-        home = environ.get("HOME", "")
-        if not home.startswith("/"):
-            raise BadConfig(
-                what="Codex's own directory is not known",
-                why="neither CODEX_HOME nor HOME is set",
-                next_step="set HOME, or codex.home in config.yaml, to an absolute path",
-            )
-        return Path(home, wanted[2:])
-    return Path(wanted)
 
 
 def _environment(surroundings: Surroundings) -> dict[str, str]:
@@ -106,7 +88,7 @@ def home(surroundings: Surroundings) -> CheckResult:
 async def login(surroundings: Surroundings) -> CheckResult:
     """Will the model provider let us in? Looks at settings and asks Codex; the provider itself is not asked."""
     name = "login"
-    if surroundings.demo_model:
+    if surroundings.config.codex.demo_model:
         return ok(name, "not needed: the built-in demo model answers")
     settings = codex_settings(surroundings)
     provider = str(settings.get("model_provider", "openai"))
@@ -229,8 +211,8 @@ def _sandbox_fix(output: str) -> str:
         restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
         if restricted.exists() and restricted.read_text().strip() == "1":
             return (
-                "AppArmor forbids unprivileged user namespaces: "
-                "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or install your distribution's bubblewrap with its AppArmor profile"
+                "AppArmor forbids unprivileged user namespaces: install your distribution's bubblewrap with its AppArmor "
+                "profile, or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             )
         return (
             "allow unprivileged user namespaces (sysctl user.max_user_namespaces; in a container, its security "
