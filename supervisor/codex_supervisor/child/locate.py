@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from codex_control.errors import CodexUnusable
+
+from codex_supervisor.child.exitwatch import wait_for_exit
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +118,9 @@ async def _checked(path: Path, source: Source, environ: Mapping[str, str]) -> Co
     native = native_binary(path)
     if not os.access(native, os.X_OK):
         raise CodexUnusable(
-            what=f"{native} cannot be run", why="it is not executable for us", next_step=f"chmod +x {native}"
+            what=f"{native} cannot be run",
+            why="it is not executable for us",
+            next_step=f"make it executable: `chmod +x {native}`",
         )
     answer = await _ask_version(native, environ)
     found = _VERSION.search(answer)
@@ -149,28 +154,23 @@ def _numbers(version: str) -> tuple[int, int, int]:
 async def _ask_version(binary: Path, environ: Mapping[str, str]) -> str:
     kept = {name: environ[name] for name in ("PATH", "HOME", "CODEX_HOME", "LANG", "TMPDIR") if name in environ}
     try:
-        process = await asyncio.create_subprocess_exec(
-            binary,
-            "--version",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        process = subprocess.Popen(  # noqa: ASYNC220 (vfork and exec, 1 ms; asyncio's own wait needs the pipe's end)
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
             env=kept,
+            bufsize=0,
         )
     except OSError as error:
         raise CodexUnusable(
             what=f"{binary} cannot be run", why=error.strerror or str(error), next_step=_INSTALL
         ) from error
-    output = b""
+    process.returncode = 0  # Reaped by `wait_for_exit`.
     try:
         async with asyncio.timeout(VERSION_TIMEOUT_S):
-            while process.stdout is not None and len(output) < _VERSION_OUTPUT_BYTES:
-                piece = await process.stdout.read(_VERSION_OUTPUT_BYTES)
-                if not piece:
-                    await process.wait()
-                    break
-                output += piece
+            output = await _read_some(process)
     except TimeoutError as error:
         raise CodexUnusable(
             what=f"{binary} does not answer",
@@ -178,12 +178,33 @@ async def _ask_version(binary: Path, environ: Mapping[str, str]) -> str:
             next_step=f"run `{binary} --version` yourself to see what holds it up",
         ) from error
     finally:
-        # Too slow or too talkative. It has a session of its own: whatever a wrapper started goes along.
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        # Not reaped yet, so the number is its own. Its session is too: whatever a wrapper started goes along.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await wait_for_exit(process.pid)
     return output.decode(errors="replace")
+
+
+async def _read_some(process: subprocess.Popen[bytes]) -> bytes:
+    """Read the process's output to its end, or as much as a version can have."""
+    if process.stdout is None:
+        return b""
+    loop = asyncio.get_running_loop()
+    with process.stdout as pipe:
+        os.set_blocking(pipe.fileno(), False)
+        output = b""
+        while len(output) < _VERSION_OUTPUT_BYTES:
+            readable = asyncio.Event()
+            loop.add_reader(pipe.fileno(), readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(pipe.fileno())
+            piece = os.read(pipe.fileno(), _VERSION_OUTPUT_BYTES)
+            if not piece:
+                break
+            output += piece
+        return output
 
 
 # --- npm ------------------------------------------------------------------------------------------------------------
