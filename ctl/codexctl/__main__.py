@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -26,8 +27,12 @@ STOPPED_BY_USER = 130
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
     try:
-        result = cli.main(args=list(arguments), prog_name="codexctl", standalone_mode=False)
+        # What click's own main adds: it would turn a closed pipe into an exit code of 1.
+        with cli.make_context("codexctl", list(arguments)) as context:
+            result = cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
     except CodexError as error:
         say_error(error)
         return int(error.exit_code)
@@ -52,15 +57,15 @@ def main() -> NoReturn:
     # A locale that cannot write a character must not end an answer in the middle.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper here
-    try:
-        code = run(sys.argv[1:])
-    except SystemExit as error:  # click leaves this way after it served a completion
-        code = error.code if isinstance(error.code, int) else 1
+    if "_CODEXCTL_COMPLETE" in os.environ:
+        cli.main(prog_name="codexctl")
+    code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
     except BrokenPipeError:
         code = CLOSED_PIPE
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.flush()
     # Taking the interpreter and gRPC's threads down in good order costs 15 ms and gains nothing: all is written.
     os._exit(code)
 

@@ -46,8 +46,8 @@ def _from_details(error: grpc.RpcError) -> CodexError | None:
     if packed is None:
         return None
     from google.protobuf.message import DecodeError
-    from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped] # it has no stubs
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped] # it has no stubs
+    from google.rpc.error_details_pb2 import ErrorInfo
+    from google.rpc.status_pb2 import Status
 
     info = ErrorInfo()
     try:

@@ -65,6 +65,8 @@ class TurnFeed:
         self._interactive = interactive
         self._limit_s = limit_s
         self._started_service = False
+        self._client: Client | None = None
+        self._responses: Iterator[AskResponse] | Iterator[AttachResponse] = iter(())
         self.turn_id = turn_id
         self.last_seq = after_seq
 
@@ -73,12 +75,18 @@ class TurnFeed:
         """What `codexctl attach` finds the turn by: the turn's id, before the receipt the request's."""
         return self.turn_id or (self._ask.request_id if self._ask else "")
 
+    def begin(self) -> None:
+        """Send the request; what is imported after this costs no time, for Codex works meanwhile."""
+        self._client = self._connect(True)
+        self._responses = self._open(self._client)
+
     def __iter__(self) -> Iterator[FeedItem]:
-        client = self._connect(True)
+        if self._client is None:
+            self.begin()
         lost_at: float | None = None
         while True:
             try:
-                for event in self._events(client):
+                for event in self._events():
                     if lost_at is not None:
                         lost_at = None
                         yield LinkBack()
@@ -93,11 +101,13 @@ class TurnFeed:
             if lost_at is None:
                 lost_at = time.monotonic()
                 yield LinkLost(why)
-            client.close()
-            client = self._reconnected(lost_at, why)
+            if self._client is not None:
+                self._client.close()
+            self._client = self._reconnected(lost_at, why)
+            self._responses = self._open(self._client)
 
-    def _events(self, client: Client) -> Iterator[TurnEvent]:
-        for response in self._open(client):
+    def _events(self) -> Iterator[TurnEvent]:
+        for response in self._responses:
             event = response.event
             if event.seq > self.last_seq:
                 self.last_seq = event.seq

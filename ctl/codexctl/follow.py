@@ -7,7 +7,6 @@ import select
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,29 +18,11 @@ from codexctl.feed import FeedItem, LinkBack, LinkLost, TurnFeed
 from codexctl.interrupts import Interrupts
 from codexctl.output import put, say
 from codexctl.session import Session
+from codexctl.showing import Showing
 from codexctl.view.lines import exit_code, receipt_line
 
 if TYPE_CHECKING:
     from codexctl.view.terminal import TerminalView
-
-
-@dataclass(frozen=True)
-class Showing:
-    """How a turn is shown; None for `final_only` means as the instance is set."""
-
-    final_only: bool | None = None
-    stream: bool = False
-    interactive: bool | None = None
-
-    @property
-    def asks_person(self) -> bool:
-        """Whether someone sits at this terminal who can answer what Codex asks."""
-        return sys.stdin.isatty() and sys.stdout.isatty() and not self.stream and self.interactive is not False
-
-    @property
-    def says_interactive(self) -> bool:
-        """Whether the service is told that a person answers: here, or with `codexctl approve` elsewhere."""
-        return self.asks_person if self.interactive is None else self.interactive
 
 
 class View(Protocol):

@@ -64,8 +64,7 @@ def command(
     from codex_control.v1.turns_pb2 import AskRequest
 
     from codexctl.feed import TurnFeed
-    from codexctl.follow import Showing, follow
-    from codexctl.follow import detach as leave
+    from codexctl.showing import Showing
 
     showing = Showing(final_only, stream, interactive if not session.json else bool(interactive))
     request = AskRequest(
@@ -85,6 +84,11 @@ def command(
     if timeout is not None:
         request.timeout.FromNanoseconds(int(timeout * 1e9))
     feed = TurnFeed(lambda start: session.client(start=start), ask=request, interactive=request.interactive)
+    feed.begin()
+
+    from codexctl.follow import detach as leave
+    from codexctl.follow import follow
+
     return leave(feed, as_json=session.json) if detach else follow(session, feed, showing)
 
 

@@ -28,7 +28,8 @@ def command(
     Output, Ctrl-C and exit code are those of codexctl ask.
     """
     from codexctl.feed import TurnFeed
-    from codexctl.follow import Showing, follow
+    from codexctl.follow import follow
+    from codexctl.showing import Showing
 
     showing = Showing(final_only, stream, interactive if not session.json else bool(interactive))
     feed = TurnFeed(

@@ -10,9 +10,10 @@ from codexctl.session import Session, verb
 @click.command("doctor")
 @verb
 def command(session: Session) -> int:
-    """Check the surroundings as the service sees them; each line with its fix. Does not start the service.
+    """Check the surroundings as the service sees them; each line with its fix.
 
-    Exit code 0 where nothing is an error, 1 where something is, 3 where the service does not run.
+    Does not start the service. Exit code 0 where nothing is an error, 1 where something is, 3 where the service does
+    not run.
     """
     from codex_control.errors import CodexError, Exit, ServiceUnavailable
 

@@ -10,12 +10,15 @@ from codexctl.session import Session, verb
 @click.command("health")
 @verb
 def command(session: Session) -> int:
-    """Print whether the service serves (grpc.health.v1); exit code 0 where it does, 3 where not. Does not start it."""
+    """Print whether the service serves (grpc.health.v1).
+
+    Does not start it. Exit code 0 where it serves, 3 where not.
+    """
     from codex_control.errors import Exit
 
     client = session.client(start=False)
 
-    from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped] # it has no stubs
+    from grpc_health.v1.health_pb2 import (
         HealthCheckRequest,
         HealthCheckResponse,
     )

@@ -19,7 +19,6 @@ from typing import Any
 
 import grpc
 import pytest
-
 from codexctl.__main__ import run
 
 from .fake_supervisor import PATIENCE_S, FakeSupervisor
@@ -27,7 +26,7 @@ from .fake_supervisor import PATIENCE_S, FakeSupervisor
 
 @pytest.fixture(scope="session", autouse=True)
 def grpc_core() -> Iterator[None]:
-    """gRPC's own descriptors (its poller's), opened before a test counts open files and kept until the last one ended."""
+    """gRPC's own descriptors, those of its poller: open before a test counts, and until the last one has ended."""
     with tempfile.TemporaryDirectory(prefix="ctl") as folder:
         supervisor = FakeSupervisor(Path(folder, "run", "control.sock"))
         supervisor.start()

@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from codex_control.errors import ERROR_DOMAIN, CodexError, NotFound
+from codex_control.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    history_pb2,
+    history_pb2_grpc,
+    instances_pb2_grpc,
+    outcome_pb2,
+    turns_pb2_grpc,
+)
+from codex_control.v1 import instances_pb2 as ipb
+from codex_control.v1 import turns_pb2 as tpb
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-
-from codex_control.errors import ERROR_DOMAIN, CodexError, NotFound
-from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2, history_pb2_grpc
-from codex_control.v1 import instances_pb2 as ipb
-from codex_control.v1 import instances_pb2_grpc, outcome_pb2, turns_pb2_grpc
-from codex_control.v1 import turns_pb2 as tpb
 
 PATIENCE_S = 20.0
 
@@ -74,6 +80,12 @@ class FakeTurn:
         """Return when `condition` holds; checked at each change of the turn."""
         with self.changed:
             assert self.changed.wait_for(condition, PATIENCE_S), "the test waited too long"
+
+    def after(self, position: int, context: grpc.ServicerContext) -> list[tpb.TurnEvent]:
+        """The events after the first `position`, awaited where there are none yet; none where the client left."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.events) > position or not context.is_active(), PATIENCE_S)
+            return self.events[position:]
 
     def touch(self) -> None:
         """Have the conditions checked again."""
@@ -194,9 +206,7 @@ class FakeSupervisor(
         turn.touch()
         try:
             while context.is_active():
-                with turn.changed:
-                    turn.changed.wait_for(lambda: len(turn.events) > position or not context.is_active(), PATIENCE_S)
-                    fresh = turn.events[position:]
+                fresh = turn.after(position, context)
                 position += len(fresh)
                 yield from fresh
                 if fresh and fresh[-1].WhichOneof("event") == "ended":

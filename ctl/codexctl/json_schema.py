@@ -1,0 +1,102 @@
+"""The JSON Schema of everything that `--json` prints; run as a module, it writes docs/codexctl.schema.json."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from codex_control.v1.admin_pb2 import Check, DrainResponse, LogsResponse, Profile, ReloadResponse, VersionResponse
+from codex_control.v1.history_pb2 import ClearResponse
+from codex_control.v1.instances_pb2 import Instance, Settings, WatchInstancesResponse
+from codex_control.v1.turns_pb2 import RespondResponse, SteerResponse, Turn, TurnEvent
+from google.protobuf.message import Message
+
+from codexctl.json_form import json_schema
+
+PRINTED: tuple[type[Message], ...] = (
+    Check,
+    ClearResponse,
+    DrainResponse,
+    Instance,
+    LogsResponse,
+    Profile,
+    ReloadResponse,
+    RespondResponse,
+    Settings,
+    SteerResponse,
+    Turn,
+    TurnEvent,
+    VersionResponse,
+    WatchInstancesResponse,
+)
+"""Messages that a verb prints by themselves."""
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _of(message: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{message}"}
+
+
+def _list_of(message: str) -> dict[str, Any]:
+    return {"type": "array", "items": _of(message)}
+
+
+_TEXT = {"type": "string"}
+
+_EXTRA: dict[str, Any] = {
+    "Error": _object(
+        error=_object(reason=_TEXT, what=_TEXT, why=_TEXT, next=_TEXT, exit_code={"type": "integer"}),
+    ),
+    "Status": _object(service=_of("VersionResponse"), instances=_list_of("Instance")),
+    "Checks": _list_of("Check"),
+    "Profiles": _list_of("Profile"),
+    "Versions": _object(codexctl=_TEXT, service={"anyOf": [_of("VersionResponse"), {"type": "null"}]}),
+    "Health": _object(status={"enum": ["serving", "not_serving", "unknown", "service_unknown"]}),
+    "Nothing": _object(),
+}
+
+VERBS: dict[str, str] = {
+    "approve": "RespondResponse",
+    "ask": "TurnEvent",
+    "attach": "TurnEvent",
+    "config get": "Settings",
+    "config set": "Settings",
+    "delete": "Nothing",
+    "deny": "RespondResponse",
+    "doctor": "Checks",
+    "drain": "DrainResponse",
+    "health": "Health",
+    "history": "Turn",
+    "history --clear": "ClearResponse",
+    "interrupt": "Turn",
+    "logs": "LogsResponse",
+    "profiles": "Profiles",
+    "reload": "ReloadResponse",
+    "restart": "Instance",
+    "start": "Instance",
+    "status": "Status",
+    "status INSTANCE": "Instance",
+    "steer": "SteerResponse",
+    "stop": "Instance",
+    "top": "WatchInstancesResponse",
+    "turns": "Turn",
+    "version": "Versions",
+}
+"""For each verb, the definition that each line of its output fits. A verb that fails ends with an Error."""
+
+
+def printed_schema() -> dict[str, Any]:
+    """The whole schema."""
+    schema = json_schema(*PRINTED)
+    schema["$defs"] = dict(sorted((schema["$defs"] | _EXTRA).items()))
+    return schema
+
+
+if __name__ == "__main__":
+    import json
+
+    json.dump(printed_schema(), sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -1,0 +1,105 @@
+"""All verbs: that they are there, and that looking at them loads little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import codexctl
+import pytest
+from codexctl.json_schema import VERBS as DESCRIBED
+from codexctl.root import VERBS, cli
+
+HEAVY = ("grpc", "rich", "google.protobuf", "asyncio", "codex_supervisor")
+
+
+def test_every_module_is_a_verb() -> None:
+    folder = Path(codexctl.__file__).parent / "commands"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(VERBS)
+    assert list(VERBS) == sorted(VERBS)
+
+
+def leaves() -> list[tuple[str, click.Command]]:
+    """All commands that do something, with their names as typed."""
+    context = click.Context(cli)
+    found = []
+    for verb in VERBS:
+        command = cli.get_command(context, verb)
+        if isinstance(command, click.Group):
+            found += [(f"{verb} {name}", one) for name, one in command.commands.items()]
+        else:
+            assert command is not None
+            found.append((verb, command))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), leaves(), ids=[name for name, _ in leaves()])
+def test_every_verb_has_help_and_json_with_a_schema(name: str, command: click.Command) -> None:
+    assert command.help
+    assert len(command.help.splitlines()[0]) < 100
+    if name != "completion":
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}
+        assert name in DESCRIBED
+
+
+def loaded_by(*arguments: str, environment: dict[str, str] | None = None) -> tuple[set[str], str]:
+    """The heavy modules that a command line loads in a process of its own, and its output."""
+    program = (
+        "import sys, os\n"
+        "leave = os._exit\n"
+        "def tell(code):\n"
+        f"    print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr, flush=True)\n"
+        "    leave(code)\n"
+        "os._exit = sys.exit = tell\n"
+        f"sys.argv = ['codexctl', *{arguments!r}]\n"
+        "from codexctl.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    marked = next(line for line in done.stderr.splitlines() if line.startswith("LOADED"))
+    return set(marked.split()[1:]), done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["ask", "--help"],
+        ["completion", "bash"],
+        ["completion", "zsh"],
+        ["completion", "fish"],
+    ],
+    ids=" ".join,
+)
+def test_help_version_and_completion_load_nothing_heavy(arguments: list[str]) -> None:
+    loaded, out = loaded_by(*arguments)
+    assert loaded == set()
+    assert "codexctl" in out
+
+
+@pytest.mark.parametrize(("words", "expected"), [("codexctl sta", "status"), ("codexctl stop pro", "")])
+def test_completing_loads_nothing_heavy(words: str, expected: str, tmp_path: Path) -> None:
+    loaded, out = loaded_by(
+        environment={
+            "_CODEXCTL_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+            "CODEX_SUPERVISOR_RUNTIME_DIR": str(tmp_path / "nothing"),
+            "CODEX_SUPERVISOR_STATE_DIR": str(tmp_path / "state"),
+            "PATH": "",
+            "HOME": str(tmp_path),
+        }
+    )
+    assert loaded == set()
+    assert expected in out
+
+
+def test_a_wrong_verb_gets_the_nearest_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    from codexctl.__main__ import run
+
+    assert run(["statsu"]) == 2
+    assert "Did you mean status" in capsys.readouterr().err
