@@ -30,13 +30,12 @@ def install(dry_run: bool, force: bool, now: bool) -> None:
     It remembers the PATH of this shell, so that Codex and its commands are found. Run it again after a change of the
     PATH or of the place where codex-supervisor is installed.
     """
-    paths = Paths.from_environment()
     program = find_program()
     if sys.platform == "darwin":
-        plan = launchd.install_plan(program, paths, launchd.agent_file(os.environ), os.getuid())
+        plan = launchd.install_plan(program, Paths.from_environment(), launchd.agent_file(os.environ), os.getuid())
     else:
         version = systemd.version() if dry_run else systemd.reachable_version()
-        plan = systemd.install_plan(program, paths, systemd.unit_dir(os.environ), version, start=now)
+        plan = systemd.install_plan(program, systemd.unit_dir(os.environ), version, start=now)
     _do(plan, dry_run=dry_run, force=force, done="installed")
 
 

@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from codex_control.errors import CodexError, ServiceUnavailable
-from codex_control.paths import Paths
 
 from codex_supervisor.osservice.own_file import blank_seal, sealed
 from codex_supervisor.osservice.plan import Plan, RemoveFile, Run, WriteFile, run_command
@@ -27,7 +26,7 @@ RESTART_MODE_VERSION = 254
 _SYSTEMCTL = ("systemctl", "--user")
 
 
-def unit_texts(program: Program, environment_file: Path, systemd_version: int) -> dict[str, str]:
+def unit_texts(program: Program, systemd_version: int) -> dict[str, str]:
     """Return the sealed text of each unit by its name."""
     values = {
         "SEAL": blank_seal(),
@@ -35,7 +34,6 @@ def unit_texts(program: Program, environment_file: Path, systemd_version: int) -
         "CTL": command_line(program.ctl),
         "RESTART_MODE": "RestartMode=direct" if systemd_version >= RESTART_MODE_VERSION else "",
         "ENVIRONMENT": "\n".join(environment_line(name, value) for name, value in program.environment.items()),
-        "ENVIRONMENT_FILE": str(environment_file).replace("%", "%%"),
     }
     return {name: sealed(_filled(name + ".in", values)) for name in (UNIT, SWEEP_UNIT)}
 
@@ -94,9 +92,9 @@ def reachable_version(run: Callable[[Sequence[str]], str] = run_command) -> int:
     return found
 
 
-def install_plan(program: Program, paths: Paths, folder: Path, systemd_version: int, *, start: bool) -> Plan:
+def install_plan(program: Program, folder: Path, systemd_version: int, *, start: bool) -> Plan:
     """Return what installs the units into `folder`, enables them and, if asked, starts the service or its new text."""
-    texts = unit_texts(program, paths.config_file.parent / "environment", systemd_version)
+    texts = unit_texts(program, systemd_version)
     steps = (
         *(WriteFile(folder / name, text) for name, text in texts.items()),
         Run((*_SYSTEMCTL, "daemon-reload")),

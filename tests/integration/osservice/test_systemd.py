@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
-from codex_control.paths import Paths
 from codex_supervisor.osservice import systemd
 from codex_supervisor.osservice.plan import carry_out
 from codex_supervisor.osservice.program import Program
@@ -61,8 +60,7 @@ class Service:
 
     def install(self, *, start: bool = True) -> None:
         version = systemd.reachable_version(self.run)
-        paths = Paths.from_environment(self.manager.environ)
-        plan = systemd.install_plan(self.program, paths, self.manager.unit_dir, version, start=False)
+        plan = systemd.install_plan(self.program, self.manager.unit_dir, version, start=False)
         carry_out(plan, run=self.run)
         self.manager.drop_in(systemd.UNIT, QUICK)
         if start:

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
-from codex_control.paths import Paths
 from codex_supervisor.osservice import systemd
 from codex_supervisor.osservice.plan import Run
 from codex_supervisor.osservice.program import Program
 
 PROGRAM = Program(("/b/codex-supervisor",), ("/b/codexctl",), {"PATH": "/b:/bin"}, codex="/b/codex")
-PATHS = Paths(Path("/home/u/.config/codex-supervisor/config.yaml"), Path("/s"), Path("/r"))
 
 
 @pytest.mark.parametrize(
@@ -29,22 +27,21 @@ def test_command_lines(argv: tuple[str, ...], line: str) -> None:
 
 
 def test_nothing_is_left_of_the_template() -> None:
-    texts = systemd.unit_texts(PROGRAM, Path("/home/50%/environment"), 252)
+    texts = systemd.unit_texts(PROGRAM, 252)
     assert set(texts) == {systemd.UNIT, systemd.SWEEP_UNIT}
     for text in texts.values():
         assert "@" not in text.replace("$$@", "")
         assert 'Environment="PATH=/b:/bin"' in text
-    assert "EnvironmentFile=-/home/50%%/environment" in texts[systemd.UNIT]
 
 
 @pytest.mark.parametrize(("version", "expected"), [(252, False), (254, True), (257, True)])
 def test_crashes_leave_the_sweep_alone_on_every_version(version: int, expected: bool) -> None:
-    assert ("RestartMode=direct" in systemd.unit_texts(PROGRAM, Path("/e"), version)[systemd.UNIT]) is expected
+    assert ("RestartMode=direct" in systemd.unit_texts(PROGRAM, version)[systemd.UNIT]) is expected
 
 
 def test_start_comes_last_and_only_when_asked_for() -> None:
     def commands(start: bool) -> list[str]:
-        plan = systemd.install_plan(PROGRAM, PATHS, Path("/u"), 252, start=start)
+        plan = systemd.install_plan(PROGRAM, Path("/u"), 252, start=start)
         return [step.argv[2] for step in plan.steps if isinstance(step, Run)]
 
     assert commands(start=False) == ["daemon-reload", "enable", "reset-failed"]
@@ -52,7 +49,7 @@ def test_start_comes_last_and_only_when_asked_for() -> None:
 
 
 def test_notes_name_codex_and_lingering() -> None:
-    notes = " ".join(systemd.install_plan(PROGRAM, PATHS, Path("/u"), 252, start=False).notes)
+    notes = " ".join(systemd.install_plan(PROGRAM, Path("/u"), 252, start=False).notes)
     assert "/b/codex" in notes
     assert "enable-linger" in notes
 

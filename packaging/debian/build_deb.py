@@ -1,0 +1,135 @@
+"""Builds the Debian package with dpkg-deb alone: `build_deb.py WHEEL --wheels FOLDER --out FOLDER`.
+
+Debian's own gRPC is too old for us, so our dependencies come along, as the wheels of FOLDER, below
+/usr/lib/codex-supervisor. They hold compiled code, so the package is for the architecture and the minor version of the
+Python that builds it, and its dependencies say so. Needs no network. Prints the path of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "supervisor"))
+sys.path.insert(0, str(REPOSITORY / "proto"))
+
+from codex_supervisor.osservice.program import Program  # noqa: E402 (see above: no install is needed to build)
+from codex_supervisor.osservice.systemd import unit_texts  # noqa: E402
+
+# systemd of the Debian release whose Python has this minor version; newer than both is fine too.
+SYSTEMD_VERSIONS = {11: 252, 13: 257}
+
+LAUNCHER = """\
+#!/usr/bin/python3 -I
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib" / "codex-supervisor"))
+
+from {module}.__main__ import main
+
+sys.exit(main())
+"""
+
+CONTROL = """\
+Package: codex-supervisor
+Version: {version}
+Architecture: {architecture}
+Maintainer: codex-supervisor maintainers <noreply@codex-supervisor.invalid>
+Installed-Size: {installed_kib}
+Depends: python3 (>= 3.{minor}), python3 (<< 3.{next_minor})
+Recommends: systemd
+Section: devel
+Priority: optional
+Description: a Codex child for every Claude Code session that never loses an answer
+ codex-supervisor runs one OpenAI Codex child for each Claude Code session, keeps
+ it alive, and records every answer. codexctl is its command line.
+ .
+ The service is a systemd user unit: systemctl --user enable --now codex-supervisor
+"""
+
+
+def main() -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("wheel", type=Path, help="our own wheel")
+    parser.add_argument("--wheels", type=Path, required=True, help="folder with the wheels of the dependencies")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the package")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "root"
+        root.mkdir(mode=0o755)
+        fill(root, given.wheel, given.wheels)
+        print(pack(root, given.out))
+    return 0
+
+
+def fill(root: Path, wheel: Path, wheels: Path) -> None:
+    """Put everything that the package installs below `root`."""
+    library = root / "usr/lib/codex-supervisor"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
+    subprocess.run([*pip, "--no-compile", "--target", str(library), str(wheel)], check=True)
+    # Their launchers name the Python that builds.
+    shutil.rmtree(library / "bin", ignore_errors=True)
+    # Users cannot write byte code there. It is not checked against the sources: dpkg changes both together.
+    compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run([*compile_all, "-s", str(root), "-p", "/", str(library)], check=True)
+
+    for name, module in (("codex-supervisor", "codex_supervisor"), ("codexctl", "codexctl")):
+        launcher = root / "usr/bin" / name
+        write(launcher, LAUNCHER.format(module=module))
+        launcher.chmod(0o755)
+
+    # The user manager's own PATH; `codex-supervisor install` makes a unit with the user's.
+    program = Program(("/usr/bin/codex-supervisor",), ("/usr/bin/codexctl",), {})
+    for name, text in unit_texts(program, SYSTEMD_VERSIONS.get(sys.version_info.minor, 999)).items():
+        write(root / "usr/lib/systemd/user" / name, text)
+
+    folder = root / "usr/share/doc/codex-supervisor"
+    write(folder / "copyright", (REPOSITORY / "LICENSE").read_text(encoding="utf-8"))
+    changes = (REPOSITORY / "CHANGELOG.md").read_bytes()
+    (folder / "changelog.gz").write_bytes(gzip.compress(changes, mtime=0))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that all may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o644)
+
+
+def pack(root: Path, out: Path) -> Path:
+    """Make the package of what is below `root` and return its path."""
+    (metadata,) = (root / "usr/lib/codex-supervisor").glob("codex_supervisor-*.dist-info")
+    version = PathDistribution(metadata).version
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    minor = sys.version_info.minor
+    architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    control = CONTROL.format(
+        version=version,
+        architecture=architecture,
+        installed_kib=sum(path.stat().st_size for path in files) // 1024,
+        minor=minor,
+        next_minor=minor + 1,
+    )
+    sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files]  # noqa: S324 (dpkg's format)
+    write(root / "DEBIAN/control", control)
+    write(root / "DEBIAN/md5sums", "".join(sums))
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    out.mkdir(parents=True, exist_ok=True)
+    package = out / f"codex-supervisor_{version}_{architecture}.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(package)], check=True, stdout=2)
+    return package
+
+
+if __name__ == "__main__":
+    sys.exit(main())

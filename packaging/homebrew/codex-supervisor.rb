@@ -1,0 +1,34 @@
+# Homebrew's formula. `make dist` fills in the address and the checksum of the source archive and writes it to
+# dist/codex-supervisor.rb: `brew install ./dist/codex-supervisor.rb`.
+class CodexSupervisor < Formula
+  desc "Codex child for every Claude Code session that never loses an answer"
+  homepage "@HOMEPAGE@"
+  url "@URL@"
+  sha256 "@SHA256@"
+  license "MIT"
+
+  depends_on "python@3.13"
+
+  def install
+    # An environment of its own, with the versions that the tests ran with.
+    system Formula["python@3.13"].opt_bin/"python3.13", "-m", "venv", libexec
+    system libexec/"bin/python", "-m", "pip", "install", "--constraint", "constraints.txt", "."
+    bin.install_symlink libexec/"bin/codex-supervisor", libexec/"bin/codexctl"
+  end
+
+  # `brew services start codex-supervisor`. `codex-supervisor install` does the same with the PATH of your shell.
+  service do
+    run [opt_bin/"codex-supervisor", "serve-under-launchd"]
+    keep_alive successful_exit: false
+    throttle_interval 10
+    process_type :interactive
+    environment_variables PATH: std_service_path_env
+    log_path var/"log/codex-supervisor.log"
+    error_log_path var/"log/codex-supervisor.log"
+  end
+
+  test do
+    assert_match version.to_s, shell_output("#{bin}/codex-supervisor --version")
+    assert_match version.to_s, shell_output("#{bin}/codexctl --version")
+  end
+end
