@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codex_control import __version__
 from codex_control.errors import BadConfig, CodexError, CodexUnusable
@@ -23,10 +24,10 @@ from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2_grpc, instan
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.clock import Clock, SystemClock
+from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config import Config
 from codex_supervisor.config_file import load_config
 from codex_supervisor.config_reference import config_differences, keep_restart_keys
-from codex_supervisor.doctor import CheckResult, examine
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.fleet import Fleet
@@ -46,6 +47,9 @@ from codex_supervisor.rpc.turns import TurnsServicer
 from codex_supervisor.store.store import Store
 from codex_supervisor.tasks import TaskSet
 from codex_supervisor.turn.messages import timestamp
+
+if TYPE_CHECKING:
+    from codex_supervisor.doctor import CheckResult
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +171,7 @@ class Daemon:
             tasks=tasks,
             binary=self._find_binary,
             environment=dict(os.environ),
-            codex_home=_codex_home(config),
+            codex_home=str(codex_home(config.codex.home, os.environ)),
         )
         self._apply(house, config)
         if config.codex.demo_model:
@@ -295,6 +299,9 @@ class Daemon:
             await asyncio.sleep(_STATUS_INTERVAL_S)
 
     async def _examine(self) -> list[CheckResult]:
+        # Rarely called, and its imports would cost memory for ever.
+        from codex_supervisor.doctor import examine
+
         return await examine(self.paths, self._config, os.environ)
 
     def version(self) -> admin_pb2.VersionResponse:
@@ -370,10 +377,6 @@ class Daemon:
             await asyncio.gather(*(shell.leave_child() for shell in shells))
         else:
             await asyncio.gather(*(shell.end_child() for shell in shells))
-
-
-def _codex_home(config: Config) -> str:
-    return config.codex.home or os.environ.get("CODEX_HOME") or str(Path.home() / ".codex")
 
 
 def _stamp(path: str) -> tuple[int, int]:

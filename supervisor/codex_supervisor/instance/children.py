@@ -19,6 +19,7 @@ from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.environment import child_environment
 from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, adopt, pending_record, remove_socket, spawn
 from codex_supervisor.child.tree import stop_tree, sweep
@@ -65,7 +66,7 @@ async def bring_up(
     make_private_dir(log.parent)
     environment = child_environment(
         house.environment,
-        allow=house.config.codex.environment_allow,
+        allow=(*house.config.codex.environment_allow, *provider_variables(house.codex_home)),
         extra=house.child_secrets,
         token=token,
         codex_home=house.codex_home,

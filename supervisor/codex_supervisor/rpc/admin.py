@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
 from codex_control.v1 import admin_pb2, admin_pb2_grpc
 
-from codex_supervisor.doctor import CheckResult
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import stderr_log
 from codex_supervisor.log_reading import read_log
 from codex_supervisor.logs import log_file
 from codex_supervisor.profiles import all_profiles
 from codex_supervisor.turn.messages import timestamp
+
+if TYPE_CHECKING:
+    from codex_supervisor.doctor import CheckResult
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
