@@ -88,7 +88,7 @@ def home(surroundings: Surroundings) -> CheckResult:
 async def login(surroundings: Surroundings) -> CheckResult:
     """Will the model provider let us in? Looks at settings and asks Codex; the provider itself is not asked."""
     name = "login"
-    if surroundings.config.codex.demo_model:
+    if surroundings.demo_model:
         return ok(name, "not needed: the built-in demo model answers")
     settings = codex_settings(surroundings)
     provider = str(settings.get("model_provider", "openai"))
@@ -211,7 +211,7 @@ def _sandbox_fix(output: str) -> str:
         restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
         if restricted.exists() and restricted.read_text().strip() == "1":
             return (
-                "AppArmor forbids unprivileged user namespaces: install your distribution's bubblewrap with its AppArmor "
+                "AppArmor forbids unprivileged user namespaces: install the bubblewrap package with its AppArmor "
                 "profile, or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             )
         return (

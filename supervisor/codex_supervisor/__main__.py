@@ -1,0 +1,50 @@
+"""Runs `codex-supervisor` and ends the process with the exit code of `codex_control.errors.Exit`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+from codex_control.errors import CodexError, Exit
+
+from codex_supervisor.root import cli
+
+STOPPED_BY_USER = 130
+"""128 + SIGINT, as shells have it."""
+CLOSED_PIPE = 141
+"""128 + SIGPIPE, as shells have it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; never raises for an error that is expected."""
+    try:
+        result = cli.main(args=list(arguments), prog_name="codex-supervisor", standalone_mode=False)
+        sys.stdout.flush()
+    except CodexError as error:
+        click.echo(f"codex-supervisor: {error}", err=True)
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return STOPPED_BY_USER
+    except BrokenPipeError:
+        # The reader is gone; without this Python complains when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    return int(result) if isinstance(result, int) else int(Exit.OK)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    # A locale that cannot write a character must not end the service.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper here
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

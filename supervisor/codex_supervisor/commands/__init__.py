@@ -1,0 +1,1 @@
+"""The commands of `codex-supervisor`, one module each; `root` loads the one that is wanted."""
