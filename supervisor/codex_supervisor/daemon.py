@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from codex_control import __version__
 from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
@@ -60,12 +61,16 @@ _RPC_GRACE_S = 0.5
 _STATUS_INTERVAL_S = 1.0
 
 
-def serve(paths: Paths, *, log_level: str | None = None) -> int:
+def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = False) -> int:
     """Run the supervisor until it is told to end; return the exit code.
+
+    `demo_model` stands above the configuration's `codex.demo_model`.
 
     Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
     """
     config = load_config(paths.config_file)
+    if demo_model:
+        config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
     for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
         make_private_dir(directory)
     lock = SupervisorLock(paths.lock_file)

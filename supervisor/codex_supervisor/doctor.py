@@ -1,6 +1,6 @@
 """Checks of the surroundings, as the service sees them: each says what was found and, where needed, the fix.
 
-`run_checks` runs all of them at once, each within a time limit, and never raises: a doctor who faints helps nobody.
+`examine` runs all of them at once, each within a time limit, and never raises: a doctor who faints helps nobody.
 The checks of Codex are in `doctor_codex`, those of the machine in `doctor_system`.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
 
-from codex_supervisor.clock import Clock
+from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.config import Config
 from codex_supervisor.redaction import redact
 
@@ -55,8 +55,6 @@ class Surroundings:
     config: Config
     environ: Mapping[str, str]
     clock: Clock
-    demo_model: bool = False
-    """Whether the built-in demo model answers, so that no login is needed."""
 
 
 Check = Callable[[Surroundings], Awaitable[CheckResult]]
@@ -77,9 +75,10 @@ def error(name: str, found: str, fix: str) -> CheckResult:
     return CheckResult(name, CheckStatus.ERROR, found, fix)
 
 
-async def run_checks(surroundings: Surroundings, *, timeout_s: float = CHECK_TIMEOUT_S) -> list[CheckResult]:
-    """Run every check, in the order in which a person would put things right."""
-    return await run_each(all_checks(), surroundings, timeout_s=timeout_s)
+async def examine(paths: Paths, config: Config, environ: Mapping[str, str]) -> list[CheckResult]:
+    """Run every check, in the order in which a person would put things right. `config` is what is in force."""
+    surroundings = Surroundings(paths=paths, config=config, environ=environ, clock=SystemClock())
+    return await run_each(all_checks(), surroundings, timeout_s=CHECK_TIMEOUT_S)
 
 
 def all_checks() -> list[tuple[str, Check]]:

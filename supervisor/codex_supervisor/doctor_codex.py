@@ -88,7 +88,7 @@ def home(surroundings: Surroundings) -> CheckResult:
 async def login(surroundings: Surroundings) -> CheckResult:
     """Will the model provider let us in? Looks at settings and asks Codex; the provider itself is not asked."""
     name = "login"
-    if surroundings.demo_model:
+    if surroundings.config.codex.demo_model:
         return ok(name, "not needed: the built-in demo model answers")
     settings = codex_settings(surroundings)
     provider = str(settings.get("model_provider", "openai"))

@@ -18,20 +18,16 @@ def doctor(as_json: bool) -> int:
     It sees what this shell sees; `codexctl doctor` sees what the service sees. Ends with 9 where something
     does not work.
     """
-    from codex_supervisor.clock import SystemClock
     from codex_supervisor.config import Config
     from codex_supervisor.config_file import load_config
-    from codex_supervisor.doctor import CheckStatus, Surroundings, run_checks
+    from codex_supervisor.doctor import CheckStatus, examine
 
     paths = Paths.from_environment()
     try:
         config = load_config(paths.config_file)
     except CodexError:  # the check of the file tells about it
         config = Config()
-    surroundings = Surroundings(
-        paths=paths, config=config, environ=os.environ, clock=SystemClock(), demo_model=config.codex.demo_model
-    )
-    results = asyncio.run(run_checks(surroundings))
+    results = asyncio.run(examine(paths, config, os.environ))
     for result in results:
         if as_json:
             import msgspec
