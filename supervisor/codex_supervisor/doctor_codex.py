@@ -15,6 +15,7 @@ from codex_control.errors import BadConfig, CodexError
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import locate_codex
+from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
 from codex_supervisor.profiles import Sandbox, all_profiles
@@ -30,12 +31,13 @@ _LOCAL_PROVIDERS = ("ollama", "lmstudio", "oss")
 def _environment(surroundings: Surroundings) -> dict[str, str]:
     """What a child would get, without the mark of a child."""
     codex = surroundings.config.codex
+    home_path = str(codex_home(codex.home, surroundings.environ))
     environment = child_environment(
         surroundings.environ,
-        allow=(*DEFAULT_ALLOW, *codex.environment_allow),
+        allow=(*DEFAULT_ALLOW, *codex.environment_allow, *provider_variables(home_path)),
         extra={},
         token="",
-        codex_home=str(codex_home(codex.home, surroundings.environ)),
+        codex_home=home_path,
     )
     environment.pop(TOKEN_VARIABLE, None)
     return environment

@@ -17,7 +17,7 @@ from codex_control.paths import make_private_dir
 
 from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.environment import child_environment
+from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
@@ -66,7 +66,7 @@ async def bring_up(
     make_private_dir(log.parent)
     environment = child_environment(
         house.environment,
-        allow=(*house.config.codex.environment_allow, *provider_variables(house.codex_home)),
+        allow=(*DEFAULT_ALLOW, *house.config.codex.environment_allow, *provider_variables(house.codex_home)),
         extra=house.child_secrets,
         token=token,
         codex_home=house.codex_home,
