@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from tests.support.codex_home import CodexHome, codex_home_below, short_private_dir
@@ -18,6 +19,7 @@ from tests.support.fake_codex.place import FakeCodex
 from tests.support.leaks import assert_no_tasks_left, assert_nothing_left, child_processes, open_files
 from tests.support.loopback_only import namespaces_possible, outside_interfaces
 from tests.support.stub_model import StubModel
+from tests.support.supervisor import RunningSupervisor, supervisor_of
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,6 +51,12 @@ def _network_is_open(config: pytest.Config) -> str:
             else ""
         )
     return config.stash[_NETWORK]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def grpc_runtime() -> None:
+    """gRPC's own poller: four descriptors that live as long as the process, made before anything is counted."""
+    grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +103,15 @@ def fake_codex(codex_home: CodexHome) -> FakeCodex:
 def short_runtime_dir() -> Iterator[Path]:
     """A private directory whose path leaves room for Unix sockets."""
     with short_private_dir() as made:
+        yield made
+
+
+@pytest.fixture
+async def supervisor(
+    codex_home: CodexHome, short_runtime_dir: Path, real_codex: Path
+) -> AsyncIterator[RunningSupervisor]:
+    """A running supervisor with the real Codex and `stub_model`."""
+    async with supervisor_of(codex_home, short_runtime_dir, {"codex": {"binary": str(real_codex)}}) as made:
         yield made
 
 
