@@ -16,6 +16,7 @@ _LIMIT_S = 1.0
 def complete_instance(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
     """Ids that begin with what was typed; none where the service does not run or takes too long."""
     import json
+    import os
     import subprocess
     import sys
 
@@ -24,6 +25,8 @@ def complete_instance(ctx: click.Context, param: click.Parameter, incomplete: st
     try:
         shown = subprocess.run(
             [sys.executable, "-m", "codexctl", "status", "--json"],
+            # With click's variable it would complete in its turn.
+            env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_LIMIT_S,

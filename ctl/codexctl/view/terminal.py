@@ -44,6 +44,7 @@ class TerminalView:
         self._messages: dict[str, str] = {}
         self._reasoning = ""
         self._prompts: dict[str, Prompt] = {}
+        self._introduced: set[str] = set()
         self._asked = ""
         self._begun = False
 
@@ -54,6 +55,8 @@ class TerminalView:
         if kind != "reasoning" and self._reasoning:
             self._print(Text(strip_controls(self._reasoning.strip()), style="dim italic"))
             self._reasoning = ""
+        if kind == "recovery":
+            self._drop(event.recovery.superseded_item_ids)
         if line := notice_line(event):
             self.notice(line)
         match kind:
@@ -63,8 +66,6 @@ class TerminalView:
                 self._texts.setdefault(event.text.item_id, GrowingText()).append(event.text.text)
             case "message":
                 self._complete(event.message.item_id, event.message.text)
-            case "recovery":
-                self._drop(event.recovery.superseded_item_ids)
             case "approval":
                 self._open_prompt(event)
             case "approval_resolved":
@@ -123,6 +124,8 @@ class TerminalView:
         if self._asked:  # off the line with the prompt; paint puts it again
             self._asked = ""
             self._console.print()
+        if self._live is not None:  # what is drawn again below the parts must not be what was there before
+            self._live.update(self._changing_part(), refresh=True)
         self._console.print(*parts)
 
     def _print_markdown(self, text: str) -> None:
@@ -171,9 +174,11 @@ class TerminalView:
             self._live.stop()
             self._live = None
         approval_id, prompt = next(iter(self._prompts.items()))
-        for line in approval_lines(prompt.approval):
-            self._console.print(Text(line, style="bold"))
-        _forget_typed_ahead()
+        if approval_id not in self._introduced:
+            self._introduced.add(approval_id)
+            for line in approval_lines(prompt.approval):
+                self._console.print(Text(line, style="bold"))
+            _forget_typed_ahead()
         self._console.print(Text(prompt.text()), end="")
         self._asked = approval_id
 

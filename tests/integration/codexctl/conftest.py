@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,6 +132,7 @@ class Ctl:
             stdout=child_fd,
             stderr=child_fd,
             start_new_session=True,
+            preexec_fn=_own_terminal,
         )
         os.close(child_fd)
         terminal = Terminal(main_fd, process)
@@ -139,6 +142,11 @@ class Ctl:
             process.kill()
             process.wait()
             os.close(main_fd)
+
+
+def _own_terminal() -> None:
+    # Makes the terminal the one that Ctrl-C is typed on.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _written(stream: io.TextIOWrapper) -> str:
@@ -159,6 +167,10 @@ class Terminal:
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._descriptor, text.encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.type("\x03")
 
     def wait_for_text(self, text: str) -> None:
         """Return when `text` was written to the terminal."""

@@ -128,7 +128,7 @@ class FakeSupervisor(
         self.checks = [admin_pb2.Check(name="socket", status=admin_pb2.CHECK_STATUS_OK, found="there")]
         self.logs: list[admin_pb2.LogsResponse] = []
         self.drained_remaining = 0
-        self.page_sizes: list[int] = []
+        self.hold_watch = False
         self._server: grpc.Server | None = None
         self._health = health.HealthServicer()
         self.health("SERVING")
@@ -343,6 +343,10 @@ class _InstanceMethods(instances_pb2_grpc.InstancesServicer):
         self._fake._enter("Instances.Watch", request, context)
         for instance in self._fake.instances.values():
             yield ipb.WatchInstancesResponse(instance=instance)
+        if self._fake.hold_watch:
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            ended.wait(PATIENCE_S)
 
 
 def abort(context: grpc.ServicerContext, error: CodexError) -> None:
