@@ -15,11 +15,12 @@ ARGS ?=
 READY := .venv/.ready
 TOOLS_READY := build/tools/.ready
 STUBS_READY := build/.stubs
+WHEELS_READY := build/wheels/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run test check check-format lint format types proto check-proto proto-baseline bench faults chaos docs \
-	check-docs dist pins clean
+	check-docs dist deb pins clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,12 @@ $(STUBS_READY): $(TOOLS_READY) hatch_build.py $(PROTOS)
 	$(TOOLS_BIN) hatch_build.py
 	@touch $@
 
+# The dependencies as wheels, so that packages can be built, and tested, without a network.
+$(WHEELS_READY): $(READY)
+	rm -rf build/wheels
+	$(PYTHON_BIN) -m pip wheel --quiet -c constraints.txt -w build/wheels .
+	@rm -f build/wheels/codex_supervisor-*.whl; touch $@
+
 # buf's program comes as a platform package of its own, so its install script, which only saves a start of node, is not
 # run, and it needs no network later.
 $(BUF):
@@ -60,7 +67,7 @@ $(BUF):
 run: $(READY) $(STUBS_READY) ## Start the service in the foreground, with the demo model where Codex has no login
 	.venv/bin/codex-supervisor serve --demo $(ARGS)
 
-test: $(READY) $(STUBS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
+test: $(READY) $(STUBS_READY) $(WHEELS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
 	@$(OFFLINE) $(PYTHON_BIN) -m pytest $(ARGS)
 
 check: check-format lint types check-proto check-docs test ## All that CI checks; the tests come last
@@ -104,9 +111,14 @@ faults: $(READY) $(STUBS_READY) ## Inject each known fault and check what a user
 chaos: $(READY) $(STUBS_READY) ## Kill processes at random under load, then audit; ARGS='--seconds 600 --seed 1'
 	$(OFFLINE) $(PYTHON_BIN) -m tests.faults.chaos $(ARGS)
 
-dist: $(TOOLS_READY) ## Build the source archive and the wheel into dist/
+dist: $(TOOLS_READY) ## Build the source archive, the wheel and the Homebrew formula into dist/; RELEASE_URL=where it will be
 	rm -rf dist
 	$(TOOLS_BIN) -m build --no-isolation --outdir dist .
+	$(TOOLS_BIN) packaging/homebrew/write_formula.py dist/codex_supervisor-*.tar.gz --url '$(RELEASE_URL)' \
+		--out dist/codex-supervisor.rb
+
+deb: dist $(READY) $(WHEELS_READY) ## Build the Debian package into dist/
+	$(PYTHON_BIN) packaging/debian/build_deb.py dist/codex_supervisor-*.whl --wheels build/wheels --out dist
 
 pins: ## Look for newer versions of everything and write them to constraints*.txt
 	scripts/renew_pins.sh

@@ -17,12 +17,10 @@ import tempfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "supervisor"))
-sys.path.insert(0, str(REPOSITORY / "proto"))
+from codex_supervisor.osservice.program import Program
+from codex_supervisor.osservice.systemd import unit_texts
 
-from codex_supervisor.osservice.program import Program  # noqa: E402 (see above: no install is needed to build)
-from codex_supervisor.osservice.systemd import unit_texts  # noqa: E402
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # systemd of the Debian release whose Python has this minor version; newer than both is fine too.
 SYSTEMD_VERSIONS = {11: 252, 13: 257}
@@ -127,7 +125,9 @@ def pack(root: Path, out: Path) -> Path:
         folder.chmod(0o755)
     out.mkdir(parents=True, exist_ok=True)
     package = out / f"codex-supervisor_{version}_{architecture}.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(package)], check=True, stdout=2)
+    # The lowest level of xz: a tenth larger than the default, in a fifth of the time.
+    pack_all = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(root), str(package)]
+    subprocess.run(pack_all, check=True, stdout=sys.stderr)
     return package
 
 

@@ -1,0 +1,221 @@
+"""What people install: the wheel in an environment of its own, the Debian package, the Homebrew formula.
+
+Built from this tree without a network: `make test` has put the build tools into build/tools and the dependencies, as
+wheels, into build/wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from codex_control import __version__
+
+from tests.support.codex_home import REPOSITORY
+
+TOOLS_PYTHON = REPOSITORY / "build/tools/bin/python"
+WHEELS = REPOSITORY / "build/wheels"
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+TIMEOUT_S = 100
+
+
+def run(*argv: str | Path, cwd: Path | None = None, **environ: str) -> str:
+    """Run a program with hardly any environment and return what it printed."""
+    ended = subprocess.run(
+        [str(word) for word in argv],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8", **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert ended.returncode == 0, f"{argv}: {ended.stdout}{ended.stderr}"
+    return ended.stdout
+
+
+def needed(path: Path | str) -> None:
+    """Without `path` the test cannot be run; in CI that is a failure."""
+    if Path(path).exists() or shutil.which(str(path)):
+        return
+    reason = f"{path} is not there: make test makes what it can"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source archive, and the wheel that was built from it."""
+    needed(TOOLS_PYTHON)
+    folder = tmp_path_factory.mktemp("dist")
+    run(TOOLS_PYTHON, "-m", "build", "--no-isolation", "--outdir", folder, REPOSITORY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    """The wheel."""
+    return dist / f"codex_supervisor-{__version__}-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def archive(dist: Path) -> Path:
+    """The source archive."""
+    return dist / f"codex_supervisor-{__version__}.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and nothing but what it asks for, as pipx makes it."""
+    needed(WHEELS)
+    folder = tmp_path_factory.mktemp("pipx") / "venv"
+    # Without a pip of its own, and uncompiled, since both take seconds.
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    run(*PIP, "--python", folder, "install", "--quiet", "--no-compile", "--no-index", "--find-links", WHEELS, wheel)
+    return folder
+
+
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as opened:
+        return set(opened.namelist())
+
+
+def test_wheel_holds_every_module_the_api_and_its_stubs(wheel: Path) -> None:
+    names = names_in(wheel)
+    for folder in ("proto", "supervisor", "ctl"):
+        top = REPOSITORY / folder
+        wanted = {
+            str(file.relative_to(top))
+            for file in top.rglob("*.*")
+            if file.suffix in (".py", ".pyi", ".proto", ".typed", ".in")
+        }
+        assert len(wanted) > 1
+        assert wanted <= names
+    for proto in [name for name in names if name.endswith(".proto")]:
+        for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
+            assert proto.removesuffix(".proto") + ending in names
+
+
+def test_wheel_holds_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in names_in(wheel)}
+    assert tops == {"codex_control", "codex_supervisor", "codexctl", f"codex_supervisor-{__version__}.dist-info"}
+
+
+def test_source_archive_is_the_tree(archive: Path) -> None:
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"Makefile", "LICENSE", "README.md", "hatch_build.py", "constraints.txt", "buf.yaml"} <= names
+    assert {"packaging/debian/build_deb.py", "tests/conftest.py", "proto/codex_control/v1/turns.proto"} <= names
+    assert not [name for name in names if name.startswith(("build/", ".venv/", "dist/"))]
+
+
+def test_installed_commands_work_and_nothing_is_missing(environment: Path) -> None:
+    for command in ("codex-supervisor", "codexctl"):
+        assert run(environment / "bin" / command, "--version").endswith(f"{__version__}\n")
+        assert "Commands" in run(environment / "bin" / command, "--help")
+    assert run(*PIP, "--python", environment, "check") == "No broken requirements found.\n"
+
+
+def test_every_installed_module_can_be_imported(environment: Path) -> None:
+    # The demo model needs the extra of its name.
+    script = """
+import importlib, pkgutil, codex_control, codex_supervisor, codexctl
+for package in (codex_control, codex_supervisor, codexctl):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__") and not module.name.startswith("codex_supervisor.demo."):
+            importlib.import_module(module.name)
+"""
+    run(environment / "bin/python", "-I", "-W", "error", "-c", script)
+
+
+def test_installed_program_writes_a_unit_that_starts_it(environment: Path, tmp_path: Path) -> None:
+    if sys.platform == "linux":
+        needed("systemctl")
+    shown = run(environment / "bin/codex-supervisor", "install", "--dry-run", HOME=str(tmp_path))
+    assert str(environment / "bin/codex-supervisor") in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def package(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package."""
+    needed("dpkg-deb")
+    needed(WHEELS)
+    out = tmp_path_factory.mktemp("deb")
+    built = run(sys.executable, REPOSITORY / "packaging/debian/build_deb.py", wheel, "--wheels", WHEELS, "--out", out)
+    return Path(built.strip())
+
+
+@pytest.fixture(scope="module")
+def unpacked(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root directory that the package makes."""
+    root = tmp_path_factory.mktemp("root")
+    run("dpkg-deb", "--extract", package, root)
+    return root
+
+
+def test_debian_package_says_which_python_it_is_for(package: Path) -> None:
+    minor = sys.version_info.minor
+    assert run("dpkg-deb", "--field", package, "Package", "Version", "Depends").splitlines() == [
+        "Package: codex-supervisor",
+        f"Version: {__version__}",
+        f"Depends: python3 (>= 3.{minor}), python3 (<< 3.{minor + 1})",
+    ]
+
+
+def test_debian_package_belongs_to_root_and_only_root_may_write(package: Path) -> None:
+    for line in run("dpkg-deb", "--contents", package).splitlines():
+        mode, owner = line.split()[:2]
+        assert owner == "root/root", line
+        assert mode[5] == "-" and mode[8] == "-", line  # noqa: PT018 (group and others)
+
+
+def test_debian_package_works_where_it_is_unpacked(unpacked: Path) -> None:
+    for command in ("codex-supervisor", "codexctl"):
+        launcher = unpacked / "usr/bin" / command
+        assert launcher.read_text().startswith("#!/usr/bin/python3 -I\n")
+        assert os.access(launcher, os.X_OK)
+        assert run(sys.executable, "-I", launcher, "--version").endswith(f"{__version__}\n")
+    assert "codex-supervisor" in run(sys.executable, "-I", unpacked / "usr/bin/codex-supervisor", "--help")
+
+
+def test_debian_package_brings_the_user_units(unpacked: Path) -> None:
+    unit = (unpacked / "usr/lib/systemd/user/codex-supervisor.service").read_text()
+    assert 'ExecStart="/usr/bin/codex-supervisor" serve' in unit
+    assert (unpacked / "usr/lib/systemd/user/codex-supervisor-sweep.service").exists()
+    assert str(REPOSITORY) not in unit
+
+
+def test_debian_package_lists_the_checksums_of_all_files(package: Path, unpacked: Path) -> None:
+    control = unpacked.parent / "control"
+    run("dpkg-deb", "--control", package, control)
+    listed = set((control / "md5sums").read_text().splitlines())
+    found = {
+        f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.relative_to(unpacked)}"
+        for file in unpacked.rglob("*")
+        if file.is_file()
+    }
+    assert listed == found
+
+
+def test_homebrew_formula_names_the_archive_by_its_checksum(archive: Path, tmp_path: Path) -> None:
+    formula = tmp_path / "codex-supervisor.rb"
+    writer = REPOSITORY / "packaging/homebrew/write_formula.py"
+    run(sys.executable, writer, archive, "--out", formula, "--url", "https://example.org/a.tar.gz")
+    text = formula.read_text()
+    assert 'url "https://example.org/a.tar.gz"' in text
+    assert f'sha256 "{hashlib.sha256(archive.read_bytes()).hexdigest()}"' in text
+    assert "@" not in text.replace("python@3.13", "")
+
+
+def test_homebrew_formula_is_ruby() -> None:
+    needed("ruby")
+    assert run("ruby", "-c", REPOSITORY / "packaging/homebrew/codex-supervisor.rb") == "Syntax OK\n"
