@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import signal
+import socket as socketlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -154,6 +155,16 @@ class AppServerClient:
             self._news.notify_all()
 
 
+def _accepts(path: Path) -> bool:
+    # That the file is there says nothing: it appears at bind, and connections are refused until listen.
+    with socketlib.socket(socketlib.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 @contextlib.asynccontextmanager
 async def app_server(
     codex: Path, socket: Path, environment: Mapping[str, str], arguments: Sequence[str] = ()
@@ -171,7 +182,9 @@ async def app_server(
         start_new_session=True,
     )
     try:
-        await wait_for(lambda: process.returncode is not None or socket.exists(), READY_TIMEOUT_S, "the socket")
+        await wait_for(
+            lambda: process.returncode is not None or _accepts(socket), READY_TIMEOUT_S, "the socket to accept"
+        )
         assert process.returncode is None, f"codex app-server ended with {process.returncode}"
         yield process
     finally:

@@ -189,7 +189,7 @@ class StubModel:
         app.router.add_post("/_gates/{name}/release", self._control_release)
         app.router.add_get("/_gates/{name}/reached", self._control_reached)
         # With handler_cancellation a client that leaves ends its handler: stalls need no other end.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.05)
         await self._runner.setup()
         await self.listen()
         return self
@@ -480,6 +480,10 @@ class RemoteStub:
     async def reset(self) -> None:
         """See `StubModel.reset`."""
         await self._post("/_reset", b"")
+
+    def gate(self, name: str) -> Gate:
+        """A gate for a script."""
+        return Gate(name)
 
     async def release(self, gate: str) -> None:
         """Let the streams at this gate go on."""

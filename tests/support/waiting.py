@@ -6,14 +6,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 POLL_S = 0.005
 
 
-async def wait_for(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T:
+@overload
+async def wait_for(condition: Callable[[], Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T: ...
+@overload
+async def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T: ...
+async def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
     """Poll `condition` until it returns something true, and return that.
 
     `what` names the awaited state for the failure message: "the child is ready". An `AssertionError` inside the
@@ -24,7 +28,7 @@ async def wait_for(condition: Callable[[], T | Awaitable[T]], timeout_s: float =
         last: object
         try:
             result = condition()
-            value: T = await result if inspect.isawaitable(result) else result
+            value = await result if inspect.isawaitable(result) else result
         except AssertionError as error:
             last = error
         else:

@@ -52,6 +52,7 @@ class Server:
 
     def __init__(self, home: Path, knobs: Knobs, on_ready: asyncio.Event) -> None:
         self.knobs = knobs
+        self.memory = bytearray()
         self._home = home
         self._on_ready = on_ready
         self._clients: set[Client] = set()

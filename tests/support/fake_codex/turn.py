@@ -20,6 +20,8 @@ class Outside(Protocol):
     """What a turn needs of the server."""
 
     knobs: Knobs
+    memory: bytearray
+    """What was filled; it stays when the turn ends."""
 
     def notify(self, thread_id: str | None, method: str, params: Json) -> None:
         """Send a notification to whoever follows the thread."""
@@ -43,7 +45,6 @@ class Running:
         self._thread = thread
         self._request = request
         self._turn: Turn | None = None
-        self._memory = bytearray()
         self.id = str(uuid.uuid4())
 
     async def run(self, reply: Callable[[Json], None]) -> None:
@@ -182,7 +183,7 @@ class Running:
         knobs, thread_id = self._knobs, self._thread.id
         if knobs.memory_bytes:
             # Ones, not zeros: pages of zeros would cost nothing.
-            self._memory = bytearray(b"\x01") * knobs.memory_bytes
+            self._outside.memory = bytearray(b"\x01") * knobs.memory_bytes
         for frame in knobs.frames:
             self._outside.send_raw(thread_id, frame.encode())
         if knobs.invalid_utf8:
