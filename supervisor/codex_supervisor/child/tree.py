@@ -4,15 +4,15 @@ Codex gives each shell command a session of its own, each MCP server a process g
 setsid again. A process belongs to a child's tree (`members`) where it
 
 1. is in the child's cgroup, where one is delegated; or
-2. descends from the child or from another member; or
+2. carries the child's token in its environment (the child, and shell commands unless the user's policy drops it); or
 3. is in the child's session or in a group of a member (an MCP server whose parent died); or
-4. carries the child's token in its environment (shell commands, unless the user's policy drops the variable); or
+4. descends from a member; or
 5. carries the id of one of its threads in `CODEX_THREAD_ID` (Codex always sets it), and no Codex that is not a member
    is above it.
 
 What escapes where there is no cgroup: a process that did all of: left every session and group of the tree, lost its
 parents before we looked, and has neither variable. On macOS environments of the system's own protected programs cannot
-be read, so that (4) and (5) do not see those; (2) and (3) do.
+be read, so that (2) and (5) do not see those; (3) and (4) do.
 
 Signals go through handles that were opened before the process was looked at a second time: never to a stranger.
 """
@@ -114,8 +114,7 @@ def members(
 
     def is_evident(process: ProcessInfo) -> bool:
         return (
-            (process.pid, process.start_time) == marks.child
-            or process.pid in in_cgroup
+            process.pid in in_cgroup
             or process.sid in marks.sessions
             or process.pgid in marks.groups
             or env(process.pid).get(TOKEN_VARIABLE) == marks.token
@@ -230,7 +229,9 @@ def _claim_session(marks: Marks) -> None:
     """Take the session that the child leads, or led: its number is not given out again while anybody is in it."""
     pid, start_time = marks.child
     leader = read_process(pid)
-    if leader is None or leader.start_time == start_time:
+    if leader is not None and leader.start_time != start_time:
+        return
+    if leader is None or leader.zombie or (environment_of(pid) or {}).get(TOKEN_VARIABLE) == marks.token:
         marks.sessions, marks.groups = {pid}, {pid}
 
 

@@ -30,13 +30,13 @@ ENVIRONMENTS: dict[int, Mapping[str, str]] = {CHILD: TOKEN, OTHER_CHILD: {"CODEX
 
 def found(
     *more: ProcessInfo,
-    environments: dict[int, Mapping[str, str]] | None = None,
+    environments: Mapping[int, Mapping[str, str]] | None = None,
     marks: Marks | None = None,
     without: int = 0,
     in_cgroup: tuple[int, ...] = (),
 ) -> set[int]:
     table = [entry for entry in (*TABLE, *more) if entry.pid != without]
-    known = ENVIRONMENTS | (environments or {})
+    known = {**ENVIRONMENTS, **(environments or {})}
     marks = marks or fresh_marks()
     return {entry.pid for entry in members(table, marks, known.get, in_cgroup, own_pid=SUPERVISOR)}
 
