@@ -75,14 +75,14 @@ class TurnFeed:
         """What `codexctl attach` finds the turn by: the turn's id, before the receipt the request's."""
         return self.turn_id or (self._ask.request_id if self._ask else "")
 
-    def begin(self) -> None:
+    def begin(self, client: Client) -> None:
         """Send the request; what is imported after this costs no time, for Codex works meanwhile."""
-        self._client = self._connect(True)
-        self._responses = self._open(self._client)
+        self._client = client
+        self._responses = self._open(client)
 
     def __iter__(self) -> Iterator[FeedItem]:
         if self._client is None:
-            self.begin()
+            self.begin(self._connect(True))
         lost_at: float | None = None
         while True:
             try:

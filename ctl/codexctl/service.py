@@ -9,9 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codex_control.errors import CodexError, Exit, ServiceUnavailable, UnsafePath
 from codex_control.paths import Paths, check_private_dir, checked_socket_path, make_private_dir
+
+if TYPE_CHECKING:
+    import subprocess
 
 UNIT = "codex-supervisor.service"
 # Recovery of running turns comes before readiness; beyond this something is wrong.
@@ -23,6 +27,9 @@ _NOT_FOR_THE_SERVICE = ("CODEX_INSTANCE", "CLAUDE_CODE_SESSION_ID", "CODEXCTL_NO
 _PLACES = ("CODEX_SUPERVISOR_CONFIG", "CODEX_SUPERVISOR_STATE_DIR", "CODEX_SUPERVISOR_RUNTIME_DIR")
 
 Notice = Callable[[str], None]
+
+started: list[subprocess.Popen[bytes]] = []
+"""Processes of the service that we started. They outlive us; a Popen that is collected before complains about that."""
 
 
 def is_running(paths: Paths) -> bool:
@@ -189,6 +196,7 @@ def _spawn(paths: Paths, environ: Mapping[str, str]) -> Callable[[], str | None]
             start_new_session=True,
             umask=0o077,
         )
+    started.append(process)
 
     def explain() -> str | None:
         code = process.poll()

@@ -50,6 +50,8 @@ def command(
 ) -> int:
     """Ask Codex TEXT (- or nothing: standard input) and show the answer.
 
+    An instance that is new works in --cwd, else in the git root of the working directory, and keeps to that.
+
     In a pipe, stdout gets the final answer and nothing else, and only where the turn completed. Everything about it
     goes to stderr, the turn's id first. Ctrl-C interrupts the turn and waits for its record; a second one leaves.
     """
@@ -65,14 +67,16 @@ def command(
 
     from codexctl.feed import TurnFeed
     from codexctl.showing import Showing
+    from codexctl.turn_directory import missing_directory
 
+    client = session.client(start=True)
     showing = Showing(final_only, stream, interactive if not session.json else bool(interactive))
     request = AskRequest(
         instance=named.ref(),
         request_id=request_id or str(uuid.uuid4()),
         prompt=prompt,
         images=image_paths,
-        cwd=directory,
+        cwd=directory or missing_directory(client, named),
         profile=profile or "",
         output_schema=schema_text,
         interactive=showing.says_interactive and not detach,
@@ -84,7 +88,7 @@ def command(
     if timeout is not None:
         request.timeout.FromNanoseconds(int(timeout * 1e9))
     feed = TurnFeed(lambda start: session.client(start=start), ask=request, interactive=request.interactive)
-    feed.begin()
+    feed.begin(client)
 
     from codexctl.follow import detach as leave
     from codexctl.follow import follow

@@ -13,11 +13,16 @@ from codexctl.session import DURATION, Session, instance_argument, verb
 @click.option("--timeout", type=DURATION, default="2m", show_default=True, help="Longest wait.")
 @verb
 def command(session: Session, instance: str | None, cwd: str | None, timeout: float) -> None:
-    """Start the child of INSTANCE, which is made where it does not exist, and wait until it is ready."""
-    from codexctl.instance_ref import resolve_instance
+    """Start the child of INSTANCE, which is made where it does not exist, and wait until it is ready.
+
+    A new instance works in --cwd, else in the git root of the working directory.
+    """
+    from codexctl.instance_ref import git_root, resolve_instance, working_directory
     from codexctl.prompt_input import checked_directory
 
     named, directory = resolve_instance(instance, session.environ), checked_directory(cwd)
+    if not directory and named.kind != "workspace":
+        directory = str(git_root(working_directory()))
 
     from codex_control.v1.instances_pb2 import StartRequest, StartResponse
 

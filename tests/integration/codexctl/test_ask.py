@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from codex_control.v1 import instances_pb2 as ipb
 from codex_control.v1 import turns_pb2 as tpb
 from codexctl.json_schema import printed_schema
 
@@ -104,6 +105,28 @@ def test_what_was_not_said_is_left_to_the_service(ctl: Ctl, fake: FakeSupervisor
     assert not request.HasField("timeout")
     assert not request.interactive
     assert (request.cwd, request.profile) == ("", "")
+
+
+def test_a_new_instance_works_where_it_is_first_asked(ctl: Ctl, fake: FakeSupervisor) -> None:
+    (ctl.directory / "sub").mkdir()
+    ctl.directory = ctl.directory / "sub"
+    root = str(ctl.directory.parent)
+    ctl("ask", "hi", "-i", "unknown")
+    assert fake.last(tpb.AskRequest).cwd == root
+    ctl.environment["CLAUDE_CODE_SESSION_ID"] = "session-1"
+    fake.instances.clear()
+    ctl("ask", "hi")
+    request = fake.last(tpb.AskRequest)
+    assert (request.instance.claude_session, request.cwd) == ("session-1", root)
+
+
+def test_a_known_instance_keeps_to_its_directory(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.instances["named"] = ipb.Instance(id="named", settings={"cwd": "/srv"})
+    fake.instances["bare"] = ipb.Instance(id="bare")
+    ctl("ask", "hi", "-i", "named")
+    assert fake.last(tpb.AskRequest).cwd == ""
+    ctl("ask", "hi", "-i", "bare")
+    assert fake.last(tpb.AskRequest).cwd == str(ctl.directory)
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])

@@ -96,7 +96,9 @@ def test_force_is_sent(ctl: Ctl, fake: FakeSupervisor) -> None:
 
 
 def test_a_new_instance_gets_its_directory(ctl: Ctl, fake: FakeSupervisor) -> None:
-    ctl("start", "project", "--cwd", ".")
+    ctl("start", "project", "--cwd", "..")
+    assert fake.last(ipb.StartRequest).cwd == str(ctl.directory.parent)
+    ctl("start", "project")
     assert fake.last(ipb.StartRequest).cwd == str(ctl.directory)
 
 
