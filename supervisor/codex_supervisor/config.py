@@ -110,7 +110,7 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         texts(
             "Settings handed to Codex with `-c`. Other users see them in the process list: no secrets here.",
             max_length=4096,
-            pattern=r"[A-Za-z0-9_][A-Za-z0-9_.\-\"']*=.*",
+            pattern=r"[A-Za-z0-9_\"'][A-Za-z0-9_.\-\"' ]*=.*",
             pattern_means="`key=value`",
             applies=Applies.NEW_CHILDREN,
         ),

@@ -41,15 +41,17 @@ def load_config(path: Path) -> Config:
         return Config()
     except OSError as error:
         raise _unreadable(path, error) from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise BadConfig(what=f"{path} is not a file", next_step=f"move {path} away")
         _check_owner(path, status)
-        try:
+        with open(handle, "rb", closefd=False) as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(handle)
     return parse_config(content, str(path))
 
 

@@ -142,8 +142,8 @@ def profiles(text: str) -> Description:
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
 _BYTES = {
     "": 1,
     "B": 1,
@@ -156,8 +156,8 @@ _BYTES = {
     "GIB": 1024**3,
     "TIB": 1024**4,
 }
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?i?B|)", re.IGNORECASE)
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?i?B|)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
 def parse_duration(written: str) -> Seconds | None:

@@ -6,6 +6,7 @@ A record's message is the event's name (`state_changed`); what belongs to it com
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import logging.handlers
@@ -126,7 +127,8 @@ class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
     def _open(self) -> IO[Any]:  # type: ignore[override]
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(self.baseFilename, flags, 0o600)
-        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o600:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISREG(mode) and stat.S_IMODE(mode) != 0o600:
             os.fchmod(handle, 0o600)
         return os.fdopen(handle, "a", encoding="utf-8")
 
@@ -135,6 +137,10 @@ class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
             super().doRollover()
         elif self.stream is not None:  # RotatingFileHandler itself never rotates when it keeps nothing
             self.stream.truncate(0)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # the last flush, to a full disk; the file is closed all the same
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's name
         self.lost += 1
