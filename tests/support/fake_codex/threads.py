@@ -60,7 +60,7 @@ class Thread:
         self.id = thread_id
         self.settings = settings
         self.turns: list[Turn] = []
-        self.created_at = int(time.time())  # noqa: TID251 - Codex tells the time of day
+        self.created_at = int(time.time())
         self.path = directory / f"{thread_id}.jsonl"
         self._file: IO[bytes] | None = None
 
@@ -71,7 +71,7 @@ class Thread:
 
     def begin(self, turn_id: str) -> Turn:
         """Keep the beginning of a turn."""
-        turn = Turn(turn_id, int(time.time()))  # noqa: TID251
+        turn = Turn(turn_id, int(time.time()))
         self.turns.append(turn)
         self._write({"kind": "turn", "id": turn_id, "at": turn.started_at, "settings": self.settings})
         return turn
@@ -83,7 +83,7 @@ class Thread:
 
     def end(self, turn: Turn, status: str, error: Json | None = None) -> None:
         """Keep the end of a turn."""
-        turn.status, turn.error, turn.completed_at = status, error, int(time.time())  # noqa: TID251
+        turn.status, turn.error, turn.completed_at = status, error, int(time.time())
         self._write({"kind": "end", "turn": turn.id, "status": status, "error": error})
 
     def revert(self, before_turn_id: str) -> None:
