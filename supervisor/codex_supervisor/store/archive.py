@@ -5,7 +5,7 @@ member's offset. A member holds JSON lines of about `MEMBER_BYTES`. The name is 
 FIRST and LAST are numbers of turns and INSTANCE is percent-encoded; it says enough to rebuild the database's index. A
 file is written under another name, synced and renamed, and never changed afterwards.
 
-All functions block; they run in the store's threads.
+Everything here blocks and runs in the reader's thread; only `remove` and `size_bytes` may be called from elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
@@ -39,12 +40,33 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 _READ_BYTES = 64 * 1024
 
 
+CACHE_BYTES = 8 * 1024 * 1024
+"""Unpacked members that are kept while somebody reads on, so that turns of many instances, whose members take turns,
+unpack each member once."""
+
+
 class ArchivedTurn(msgspec.Struct, frozen=True):
     """One line: the turn, its number, and the highest sequence number of its events, which are not archived."""
 
     number: int
     last_seq: int
     turn: TurnRecord
+
+
+class TurnKeys(msgspec.Struct, frozen=True):
+    """What a turn is found by."""
+
+    id: str
+    request_id: str
+    instance: str
+
+
+class ArchivedKeys(msgspec.Struct, frozen=True):
+    """The part of a line that the index needs."""
+
+    number: int
+    last_seq: int
+    turn: TurnKeys
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,10 @@ class Archive:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._decoder = msgspec.json.Decoder(ArchivedTurn)
+        self._turns = msgspec.json.Decoder(ArchivedTurn)
+        self._keys = msgspec.json.Decoder(ArchivedKeys)
+        self._cache: OrderedDict[tuple[str, int], dict[int, bytes]] = OrderedDict()
+        self._cached_bytes = 0
         self._reported: set[str] = set()
 
     def names(self) -> list[ArchiveName]:
@@ -116,8 +141,21 @@ class Archive:
         self._sync()
         return WrittenFile(name, size, tuple(offsets))
 
-    def read_member(self, name: str, offset: int) -> dict[int, ArchivedTurn]:
-        """The turns of the member at `offset`, by number; fewer, or none, where it is damaged or gone."""
+    def read_turn(self, name: str, offset: int, number: int) -> TurnRecord | None:
+        """The turn with that number in the member at `offset`; None where it is damaged or gone."""
+        lines = self._cache.get((name, offset))
+        if lines is None:
+            lines = self._read_member(name, offset)
+            self._remember(name, offset, lines)
+        line = lines.get(number)
+        return None if line is None else self._turns.decode(line).turn
+
+    def drop_cache(self) -> None:
+        """Forget what was unpacked: nobody reads on."""
+        self._cache.clear()
+        self._cached_bytes = 0
+
+    def _read_member(self, name: str, offset: int) -> dict[int, bytes]:
         try:
             with self._open(name) as file:
                 file.seek(offset)
@@ -128,10 +166,17 @@ class Archive:
         except (OSError, zlib.error) as error:
             self._report(name, str(error))
             return {}
-        return {line.number: line for line in self._lines(name, text, complete=complete)}
+        return {keys.number: line for keys, line in self._lines(name, text, complete=complete)}
 
-    def scan(self, name: str) -> Iterator[tuple[int, ArchivedTurn]]:
-        """All readable turns of a file with the offsets of their members, member by member."""
+    def _remember(self, name: str, offset: int, lines: dict[int, bytes]) -> None:
+        self._cache[name, offset] = lines
+        self._cached_bytes += _held_bytes(lines)
+        while self._cached_bytes > CACHE_BYTES:
+            _, old = self._cache.popitem(last=False)
+            self._cached_bytes -= _held_bytes(old)
+
+    def scan(self, name: str) -> Iterator[tuple[int, ArchivedKeys]]:
+        """The keys of all readable turns of a file, with the offsets of their members, member by member."""
         offset = 0
         try:
             with self._open(name) as file:
@@ -142,8 +187,8 @@ class Archive:
                         self._report(name, str(error))
                         offset = _next_member(file, offset + 1)
                         continue
-                    for line in self._lines(name, text, complete=complete):
-                        yield offset, line
+                    for keys, _ in self._lines(name, text, complete=complete):
+                        yield offset, keys
                     offset += length
         except FileNotFoundError:
             return
@@ -159,15 +204,17 @@ class Archive:
         descriptor = os.open(self.directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         return os.fdopen(descriptor, "rb")
 
-    def _lines(self, name: str, text: bytes, *, complete: bool) -> Iterator[ArchivedTurn]:
+    def _lines(self, name: str, text: bytes, *, complete: bool) -> Iterator[tuple[ArchivedKeys, bytes]]:
         *lines, rest = text.split(b"\n")
         if rest or not complete:
             self._report(name, "it is cut off")
         for line in lines:
             try:
-                yield self._decoder.decode(line)
+                keys = self._keys.decode(line)
             except msgspec.DecodeError as error:
                 self._report(name, str(error))
+            else:
+                yield keys, line
 
     def _report(self, name: str, why: str) -> None:
         if name not in self._reported:
@@ -183,6 +230,11 @@ class Archive:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _held_bytes(lines: dict[int, bytes]) -> int:
+    # An empty dictionary, of a damaged member, takes room too.
+    return 256 + sum(100 + len(line) for line in lines.values())
 
 
 def _write_members(file: BufferedWriter, turns: Iterable[ArchivedTurn]) -> list[tuple[int, int]]:

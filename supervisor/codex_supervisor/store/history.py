@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from codex_supervisor.store import journal
-from codex_supervisor.store.archive import Archive, ArchivedTurn
+from codex_supervisor.store.archive import Archive
 from codex_supervisor.store.journal import InArchive
 from codex_supervisor.store.records import TurnRecord, TurnState
 
@@ -22,8 +21,6 @@ SLICE_TURNS = 256
 
 SLICE_BYTES = 2 * 1024 * 1024
 """Most text that one reading looks at, about; one turn always fits."""
-
-_CACHED_MEMBERS = 16
 
 ENDED = frozenset({TurnState.ENDED})
 ALL_STATES = frozenset(TurnState)
@@ -92,8 +89,9 @@ def find(db: sqlite3.Connection, archive: Archive, id_or_request_id: str) -> tup
     found = journal.find(db, id_or_request_id)
     if not isinstance(found, InArchive):
         return found, None
-    line = archive.read_member(found.name, found.offset).get(found.number)
-    return (None if line is None else line.turn), found
+    turn = archive.read_turn(found.name, found.offset, found.number)
+    archive.drop_cache()
+    return turn, found
 
 
 def _places(
@@ -133,20 +131,10 @@ def _load(
     turns: int,
 ) -> Slice:
     entries: list[Entry] = []
-    members: OrderedDict[tuple[str, int], dict[int, ArchivedTurn]] = OrderedDict()
     seen_bytes = 0
     reached: int | None = None
     for number, name, offset in places[:turns]:
-        if name is None:
-            turn = journal.turn_by_number(db, number)
-        else:
-            member = members.get((name, offset))
-            if member is None:
-                member = members[name, offset] = archive.read_member(name, offset)
-                if len(members) > _CACHED_MEMBERS:
-                    members.popitem(last=False)
-            line = member.get(number)
-            turn = None if line is None else line.turn
+        turn = journal.turn_by_number(db, number) if name is None else archive.read_turn(name, offset, number)
         if turn is not None:
             size = _about_bytes(turn)
             if reached is not None and seen_bytes + size > SLICE_BYTES:

@@ -118,7 +118,8 @@ def read_events(db: sqlite3.Connection, turn_id: str, after_seq: int, limit: int
         return events
     size = 0
     cursor = db.execute(
-        "SELECT seq, payload FROM events WHERE turn = ? AND seq > ? ORDER BY seq LIMIT ?", (number, after_seq, limit)
+        "SELECT seq, payload FROM events WHERE turn = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (number, after_seq, max(limit, 1)),
     )
     for seq, payload in cursor:
         size += len(payload)

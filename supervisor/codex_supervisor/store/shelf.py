@@ -6,7 +6,7 @@ All functions run in a thread of the store, inside its transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from codex_supervisor.store.archive import Archive, ArchivedTurn, ArchiveName, WrittenFile
@@ -16,8 +16,8 @@ FILE_BYTES = 4 * 1024 * 1024
 """Uncompressed size at which an archive file is closed, about. Packing it keeps the reader busy for a tenth of a
 second."""
 
-FILE_TURNS = 1000
-"""Most turns of one archive file."""
+FILE_TURNS = 250
+"""Most turns of one archive file; taking one into the index keeps the writer busy for about 10 ms."""
 
 _OLDEST_ENDED = (
     f"SELECT number, last_seq, {', '.join('t.' + column.strip() for column in TURN_COLUMNS.split(','))}"  # noqa: S608
@@ -70,10 +70,18 @@ def write_oldest(db: sqlite3.Connection, archive: Archive, instance: str, turns:
     return None if first is None else archive.write(instance, _bounded(first, lines))
 
 
-def register(db: sqlite3.Connection, written: WrittenFile) -> None:
-    """Point to the turns in the new file, and drop them here with their events."""
-    file = _add_file(db, written.name, written.bytes)
-    for number, offset in written.offsets:
+def add_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int) -> int:
+    """Take a file into the index, without turns yet; return its id there."""
+    file = db.execute(
+        "INSERT INTO archive_files (name, instance, last, bytes) VALUES (?, ?, ?, ?)",
+        (name.name, name.instance, name.last, size_bytes),
+    ).lastrowid
+    return file or 0
+
+
+def move_turns(db: sqlite3.Connection, file: int, offsets: Sequence[tuple[int, int]]) -> None:
+    """Point to turns (by number, with the offset of the member) in the file, and drop them here with their events."""
+    for number, offset in offsets:
         db.execute(
             "INSERT INTO archived (number, id, request_id, instance, last_seq, file, offset)"
             " SELECT number, id, request_id, t.instance, last_seq, ?, ?"
@@ -112,7 +120,7 @@ def adopt_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int, lines
     ]
     if lines and not new:
         return 0
-    file = _add_file(db, name, size_bytes)
+    file = add_file(db, name, size_bytes)
     db.executemany(
         "INSERT OR IGNORE INTO archived (number, id, request_id, instance, last_seq, file, offset)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -212,13 +220,6 @@ def give_back(db: sqlite3.Connection, pages: int) -> None:
     # The pragma frees one page for each step of the statement, and Python's module takes one step: it has no columns.
     for _ in range(pages):
         db.execute("PRAGMA incremental_vacuum(1)")
-
-
-def _add_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int) -> int | None:
-    return db.execute(
-        "INSERT INTO archive_files (name, instance, last, bytes) VALUES (?, ?, ?, ?)",
-        (name.name, name.instance, name.last, size_bytes),
-    ).lastrowid
 
 
 def _oldest(db: sqlite3.Connection, instance: str, turns: int) -> Iterator[ArchivedTurn]:

@@ -325,6 +325,7 @@ class Store:
             for entry in part.entries:
                 yield entry.turn
             above = part.reached
+        await self._nobody_reads_on()
 
     async def history_clear(self, instance: str) -> int:
         """Delete the ended turns of the instance, archive included; return how many they were."""
@@ -349,13 +350,19 @@ class Store:
                 turns=min(wanted, history.SLICE_TURNS),
             )
             part = await self._reader.call(read)
+            below = part.reached
             for entry in part.entries:
                 size += entry.bytes
                 if len(found) == limit or (found and size > pages.MAX_PAGE_BYTES):
+                    await self._nobody_reads_on()
                     return [old.turn for old in found], pages.page_token(digest, found[-1].number)
                 found.append(entry)
-            below = part.reached
+        await self._nobody_reads_on()
         return [entry.turn for entry in found], ""
+
+    async def _nobody_reads_on(self) -> None:
+        # A caller that is cancelled does not get here: then a few megabytes wait for the next reading.
+        await self._reader.call(lambda _db: self._archive.drop_cache())
 
     async def _remove_archive_of(self, instance: str) -> None:
         """Delete the archive files of the instance, before the database forgets them (see `housekeeping`)."""

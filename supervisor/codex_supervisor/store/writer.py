@@ -37,20 +37,11 @@ class Writer(Worker):
     def _serve(self, db: sqlite3.Connection, batch: list[Request]) -> None:
         began = self._clock.monotonic()
         changes = db.total_changes
-        try:
-            whole = self._commit(db, batch)
-        except sqlite3.Error as error:
-            # The transaction could not even be begun: the lock or the disk, the same for all.
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            for request in batch:
-                request.error = error
-            whole = True
-        if not whole:
+        if not self._commit(db, batch) and len(batch) > 1:
             # The transaction is gone and with it the good requests in it. Each gets one of its own, so that only the
             # guilty one fails: a small outcome may find space where a large answer beside it did not.
             for request in batch:
-                self._commit_alone(db, request)
+                self._commit(db, [request])
         if any(isinstance(request.error, sqlite3.Error) and failures.is_damage(request.error) for request in batch):
             mark_suspect(self._path)
         self._deliver(batch)
@@ -58,37 +49,43 @@ class Writer(Worker):
             self._post(self._on_commit, self._clock.monotonic() - began)
 
     def _commit(self, db: sqlite3.Connection, batch: list[Request]) -> bool:
-        """Run the batch in one transaction; False where SQLite rolled all of it back."""
-        full = any(request.durable for request in batch)
+        """Run the batch in one transaction; False where it was begun and then rolled back as a whole."""
+        try:
+            self._begin(db, full=any(request.durable for request in batch))
+        except sqlite3.Error as error:
+            # The lock or the disk: the same for all, and waited for long enough.
+            for request in batch:
+                request.error = error
+            return True
+        try:
+            for request in batch:
+                if not self._run_in_savepoint(db, request):
+                    return False
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            for request in batch:
+                request.error = request.error or error
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            return False
+        return True
+
+    def _begin(self, db: sqlite3.Connection, *, full: bool) -> None:
         if full != self._synchronous_full:
             db.execute("PRAGMA synchronous = FULL" if full else "PRAGMA synchronous = NORMAL")
             self._synchronous_full = full
         db.execute("BEGIN IMMEDIATE")
-        for request in batch:
-            db.execute("SAVEPOINT request")
-            try:
-                request.run(db)
-            except Exception as error:  # it belongs to the request, and is delivered to it
-                request.error = error
-                # A full disk and some others end the whole transaction (https://www.sqlite.org/lang_transaction.html).
-                if not db.in_transaction:
-                    return len(batch) == 1
-                db.execute("ROLLBACK TO request")
-            db.execute("RELEASE request")
-        try:
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if len(batch) > 1:
-                return False
-            batch[0].error = batch[0].error or error
-        return True
 
-    def _commit_alone(self, db: sqlite3.Connection, request: Request) -> None:
+    def _run_in_savepoint(self, db: sqlite3.Connection, request: Request) -> bool:
+        """Run one request; False where its failure ended the whole transaction."""
+        db.execute("SAVEPOINT request")
         try:
-            self._commit(db, [request])
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            request.run(db)
+        except Exception as error:  # it belongs to the request, and is delivered to it
             request.error = error
+            # A full disk and some others end the whole transaction (https://www.sqlite.org/lang_transaction.html).
+            if not db.in_transaction:
+                return False
+            db.execute("ROLLBACK TO request")
+        db.execute("RELEASE request")
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,8 @@ def path_of(archive: Archive, written: WrittenFile) -> Path:
 
 def readable(archive: Archive, written: WrittenFile) -> list[int]:
     """What is found by the offsets, as pages do."""
-    return [number for number, offset in written.offsets if number in archive.read_member(written.name.name, offset)]
+    archive.drop_cache()
+    return [number for number, offset in written.offsets if archive.read_turn(written.name.name, offset, number)]
 
 
 def scanned(archive: Archive, written: WrittenFile) -> list[int]:
@@ -52,8 +54,11 @@ def test_every_turn_comes_back_by_its_offset(archive: Archive, written: WrittenF
     assert [number for number, _ in written.offsets] == list(range(1, 101))
     assert 3 <= len({offset for _, offset in written.offsets}) <= 10
     for number, offset in written.offsets:
-        assert archive.read_member(written.name.name, offset)[number] == line(number)
-    assert list(archive.scan(written.name.name)) == [(offset, line(number)) for number, offset in written.offsets]
+        assert archive.read_turn(written.name.name, offset, number) == line(number).turn
+    assert [(keys.number, offset) for offset, keys in archive.scan(written.name.name)] == list(written.offsets)
+    keys = next(iter(archive.scan(written.name.name)))[1]
+    assert (keys.number, keys.last_seq) == (1, 7)
+    assert (keys.turn.id, keys.turn.request_id, keys.turn.instance) == ("turn-1", "request-1", "blue")
     assert archive.size_bytes(written.name.name) == written.bytes
 
 
@@ -66,6 +71,19 @@ def test_other_tools_read_it(archive: Archive, written: WrittenFile) -> None:
 def test_a_turn_larger_than_a_member(archive: Archive) -> None:
     written = archive.write("blue", [line(1), line(2, 3 * archive_module.MEMBER_BYTES), line(3)])
     assert readable(archive, written) == scanned(archive, written) == [1, 2, 3]
+
+
+def test_what_is_kept_while_reading_is_bounded(
+    archive: Archive, written: WrittenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "CACHE_BYTES", 2 * archive_module.MEMBER_BYTES)
+    for _ in range(2):
+        for number, offset in written.offsets:
+            assert archive.read_turn(written.name.name, offset, number) == line(number).turn
+            assert archive._cached_bytes <= archive_module.CACHE_BYTES
+    assert 1 <= len(archive._cache) <= 2
+    archive.drop_cache()
+    assert (archive._cached_bytes, len(archive._cache)) == (0, 0)
 
 
 def test_names_tell_span_and_instance(archive: Archive, written: WrittenFile) -> None:
@@ -130,10 +148,10 @@ def test_no_damage_raises_or_changes_an_answer(tmp_path_factory: pytest.TempPath
         at = chance.randrange(len(data))
         data[at : at + chance.randint(0, 9)] = chance.randbytes(chance.randint(0, 9))
     path_of(archive, written).write_bytes(data)
-    for _, found in archive.scan(written.name.name):
-        assert found == line(found.number)
+    for _, keys in archive.scan(written.name.name):
+        assert keys.turn.id == f"turn-{keys.number}"
     for number, offset in written.offsets:
-        assert archive.read_member(written.name.name, offset).get(number) in (None, line(number))
+        assert archive.read_turn(written.name.name, offset, number) in (None, line(number).turn)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08", b"garbage" * 9999])
@@ -150,9 +168,10 @@ def test_a_missing_file_and_a_link(archive: Archive, written: WrittenFile, tmp_p
 
 
 def test_a_failed_writing_leaves_nothing(archive: Archive) -> None:
-    def lines() -> list[ArchivedTurn]:
+    def lines() -> Iterator[ArchivedTurn]:
+        yield line(1)
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - it has no text
-        archive.write("blue", (found for make in (lambda: [line(1)], lines) for found in make()))
+        archive.write("blue", lines())
     assert list(archive.directory.iterdir()) == []

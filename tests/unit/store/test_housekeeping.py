@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import BadInput, StoreUnavailable
-from codex_supervisor.store import shelf
+from codex_supervisor.store import housekeeping, shelf
 from codex_supervisor.store.store import Store
 
 from tests.support.waiting import wait_for
@@ -86,13 +86,10 @@ async def test_a_crash_between_file_and_database_neither_loses_nor_doubles(tmp_p
     async with opened(tmp_path) as store:
         for number in range(20):
             await finished(store, number)
-        shutil.copy(database(tmp_path), tmp_path / "before.db")
         store.set_limits(entries_per_instance=4)
         await store.tidy()
         assert archive_files(tmp_path)
     # The file was written, the deletion of the rows was not.
-    async with opened(tmp_path / "undisturbed"):
-        pass
     crashed = tmp_path / "crashed"
     shutil.copytree(tmp_path / "state", crashed / "state")
     database(crashed).unlink()
@@ -109,6 +106,32 @@ async def test_a_crash_between_file_and_database_neither_loses_nor_doubles(tmp_p
         store.set_limits(entries_per_instance=4)
         await store.tidy()
         assert await ids(store) == newest_first(20)
+
+
+async def test_a_move_that_was_cut_short_neither_loses_nor_doubles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "MOVE_TURNS", 1)
+    async with opened(tmp_path) as store:
+        for number in range(100):
+            await finished(store, number)
+        store.set_limits(entries_per_instance=1)
+        await wait_for(lambda: rows(tmp_path, "SELECT count(*) FROM archived")[0] >= (3,), what="the move to begin")
+    ((moved,),) = rows(tmp_path, "SELECT count(*) FROM archived")
+    assert isinstance(moved, int)
+    assert moved < 99, "it was cut short"
+    async with opened(tmp_path) as store:
+        await store.tidy()
+        assert await ids(store) == newest_first(100)
+        store.set_limits(entries_per_instance=4)
+        await store.tidy()
+        assert await ids(store) == newest_first(100)
+    database(tmp_path).write_bytes(b"garbage")
+    async with opened(tmp_path) as store:
+        await store.tidy()
+        left = await ids(store)
+        assert left == newest_first(100)[-len(left) :], "each once, though some are in two files"
+        assert len(left) >= 96
 
 
 async def test_the_archive_outlives_a_damaged_database(tmp_path: Path) -> None:

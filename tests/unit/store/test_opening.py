@@ -115,6 +115,16 @@ async def test_a_damaged_database_is_set_aside(
         assert await store.get_turn("turn-1") is not None
 
 
+async def test_what_a_death_at_the_first_start_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    database(tmp_path).parent.mkdir(mode=0o700)
+    for suffix in (".new", ".new-wal", ".new-shm", ".new-journal"):
+        database(tmp_path).with_name(f"supervisor.db{suffix}").write_bytes(b"half made" * 999)
+    async with opened(tmp_path) as store:
+        assert store.quarantined is None
+        await finished(store, 1)
+    assert sorted(path.name for path in database(tmp_path).parent.iterdir()) == ["archive", "supervisor.db"]
+
+
 async def test_two_quarantines_in_one_second_keep_both(tmp_path: Path) -> None:
     aside = set()
     for content in (b"first" * 999, b"second" * 999):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,7 +67,9 @@ async def writer(tmp_path: Path, commits: list[float]) -> AsyncIterator[Writer]:
     await made.close()
 
 
-async def queue_behind(writer: Writer, held: Held, *works: partial[object]) -> list[asyncio.Task[Any]]:
+async def queue_behind(
+    writer: Writer, held: Held, *works: Callable[[sqlite3.Connection], Any]
+) -> list[asyncio.Task[Any]]:
     """Start `held`, then the works, which all wait behind it."""
     first = started(writer.call(held.work))
     await held.wait_for_start()
