@@ -115,7 +115,8 @@ class AppServer:
     `on_notification` and `on_request` are called in the order in which Codex sent things, on the loop. A caller of
     `request` resumes in a later step of the loop, so notifications that follow a reply may be handed over first.
 
-    `closed` is set, with the reason in words, when the connection is lost or closed; the child may live on.
+    `closed` is set, with the reason in words, when the connection is lost or closed; the child may live on. Wait for it
+    through `asyncio.wait` or `asyncio.shield`.
     """
 
     def __init__(

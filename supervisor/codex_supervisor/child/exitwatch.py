@@ -53,7 +53,7 @@ class ProcessHandle:
     only while the start time is still the one seen at opening, which leaves a window of microseconds.
     """
 
-    def __init__(self, pid: int, fd: int, start_time: int) -> None:
+    def __init__(self, pid: int, fd: int, start_time: int = 0) -> None:
         self.pid = pid
         self._fd = fd
         self._start_time = start_time
@@ -65,10 +65,9 @@ class ProcessHandle:
     def open(cls, pid: int) -> ProcessHandle | None:
         """Hold the process that has `pid` now, or return None where there is none. Check who it is after this."""
         try:
-            if sys.platform == "darwin":
-                fd = _open_kqueue(pid)
-            else:
-                fd = os.pidfd_open(pid)
+            if sys.platform != "darwin":
+                return cls(pid, os.pidfd_open(pid))
+            fd = _open_kqueue(pid)
         except ProcessLookupError:
             return None
         process = read_process(pid)

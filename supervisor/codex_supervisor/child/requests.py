@@ -261,6 +261,17 @@ class ThreadLoadedListParams(Out, frozen=True):
     limit: int | None = None
 
 
+class GetAccountParams(Out, frozen=True):
+    """account/read: who is logged in, from what is on disk; no network."""
+
+
+class GetAccountResponse(In, frozen=True):
+    """Nobody is logged in who should be where `requires_openai_auth` and no `account`: a turn would then only retry."""
+
+    requires_openai_auth: bool
+    account: dict[str, Any] | None = None
+
+
 REQUESTS: Mapping[str, tuple[type[Out], type[In]]] = MappingProxyType(
     {
         "initialize": (InitializeParams, InitializeResponse),
@@ -275,6 +286,7 @@ REQUESTS: Mapping[str, tuple[type[Out], type[In]]] = MappingProxyType(
         "turn/start": (TurnStartParams, TurnStartResponse),
         "turn/steer": (TurnSteerParams, TurnSteerResponse),
         "turn/interrupt": (TurnInterruptParams, Empty),
+        "account/read": (GetAccountParams, GetAccountResponse),
         "review/start": (ReviewStartParams, ReviewStartResponse),
     }
 )

@@ -86,7 +86,10 @@ def pending_record(spec: ChildSpec, *, started_ns: int) -> ChildRecord:
 
 
 class ChildProcess:
-    """A running child. `exited` is set once it has ended, also for an adopted one (its status is unknown then)."""
+    """A running child. `exited` is set once it has ended, also for an adopted one (its status is unknown then).
+
+    Wait for `exited` through `asyncio.wait` or `asyncio.shield`: a cancelled wait must not cancel it for all.
+    """
 
     def __init__(
         self, record: ChildRecord, handle: ProcessHandle, *, stderr_log: Path | None, cgroup: Path | None, adopted: bool

@@ -181,13 +181,15 @@ async def stop_tree(
     """
     marks = Marks(child.token, _given(thread_ids), (child.pid, child.start_time), child.start_time, child.cgroup)
     _claim_session(marks)
-    # A held child is reaped by who holds it.
-    stop = _Stop(marks, clock, term_timeout_s, kill_timeout_s, reaps_child=False)
+    # Who watches a child reaps it; after `ChildProcess.close` nobody does.
+    watched = None if child.exited.cancelled() else child
+    stop = _Stop(marks, clock, term_timeout_s, kill_timeout_s, reaps_child=watched is None)
     try:
         # Before the first signal: what has left the session is known by its parents alone, and they still live.
         await stop.look()
-        await stop.end_child(child)
-        report = await stop.end_the_rest(child)
+        if watched is not None:
+            await stop.end_child(watched)
+        report = await stop.end_the_rest(watched)
     finally:
         stop.close()
     if report.empty:

@@ -17,7 +17,7 @@ from codex_supervisor.child.identity import find_by_token, verify
 from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.spawn import ChildSpec, adopt, remove_socket, spawn
 
-from tests.integration.child.conftest import Start
+from tests.integration.child.conftest import Child, Start
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Bulk, Command, Text
 from tests.support.stub_model import StubModel
@@ -101,6 +101,17 @@ async def test_every_method_that_we_use(start: Start, codex_home: CodexHome, stu
             5,
         )
         assert left.status == "unsubscribed"
+
+
+async def test_who_is_logged_in(start: Start, codex_home: CodexHome) -> None:
+    async def account(child: Child) -> protocol.GetAccountResponse:
+        return await child.server.request("account/read", protocol.GetAccountParams(), protocol.GetAccountResponse, 5)
+
+    async with start() as child:  # with a provider of its own
+        assert await account(child) == protocol.GetAccountResponse(requires_openai_auth=False)
+    codex_home.config_file.write_text("[features]\nplugins = false\n[analytics]\nenabled = false\n")
+    async with start() as child:
+        assert await account(child) == protocol.GetAccountResponse(requires_openai_auth=True)
 
 
 async def test_steer_and_interrupt(start: Start, codex_home: CodexHome, stub_model: StubModel) -> None:

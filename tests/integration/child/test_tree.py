@@ -102,7 +102,7 @@ def run(tmp_path: Path, short_runtime_dir: Path) -> Run:
             yield child
         finally:
             await stop(child, term_timeout_s=0)
-            await asyncio.shield(child.exited)
+            assert child.exited.done()
 
     return running
 
@@ -121,6 +121,14 @@ async def test_a_willing_child(run: Run, seconds: str) -> None:
         assert (report.terminated, report.killed, report.empty) == (1, 0, True)
         assert living(seconds) == []
         assert report.duration_s < 2
+
+
+async def test_a_child_that_is_not_watched_any_more(run: Run, seconds: str) -> None:
+    async with run(f"sleep {seconds} &") as child:
+        child.close()
+        report = await stop(child)
+        assert (report.child, report.terminated, report.empty) == (None, 2, True)
+        assert read_process(child.pid) is None
 
 
 async def test_sessions_of_their_own(run: Run, seconds: str) -> None:
