@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -69,10 +69,10 @@ def tail_records(path: Path, count: int, *, instance: str = "") -> list[LogLine]
 
 async def read_log(
     path: Path, *, tail: int, follow: bool, instance: str = "", poll_s: float = 0.25
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Yield the last `tail` records and, where `follow` is set, new ones for ever; none is left out in between.
 
-    A log that does not exist yet is waited for.
+    A log that does not exist yet is waited for. Close the generator (`contextlib.aclosing`): it holds the file open.
     """
     with _Follower(path, partial=not follow) as follower:
         for line in await asyncio.to_thread(_tail, follower, path, tail, instance):
