@@ -11,6 +11,7 @@ import msgspec
 from codex_control.errors import BadInput, LimitExceeded, NotFound, WrongState
 from codex_control.v1 import instances_pb2, turns_pb2
 
+from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn
@@ -157,6 +158,7 @@ class Asks:
         stored, fresh = await self.house.store.accept_turn(record, rows)
         if not fresh:
             return Accepted(stored, self.run_of(stored), attached=True)
+        reach("turn-committed")
         run = self.new_run(shell, record, last_seq=1)
         shell.enqueue(run)
         return Accepted(record, run, attached=False)

@@ -23,6 +23,7 @@ from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, adopt, pending_record, remove_socket, spawn
 from codex_supervisor.child.tree import stop_tree, sweep
+from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.store.records import ChildRecord
 
@@ -84,7 +85,9 @@ async def bring_up(
     )
     started_ns = house.clock.wall_ns()
     await house.store.save_child(pending_record(spec, started_ns=started_ns))
+    reach("child-recorded")
     process = await spawn(spec)
+    reach("child-spawned")
     record = process.record(started_ns=started_ns)
     on_spawned(process, record)
     # Written while Codex starts: the two take the same time, and neither waits for the other.

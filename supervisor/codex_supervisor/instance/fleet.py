@@ -123,8 +123,16 @@ class Fleet:
                 what=f"instance {shell.record.id} has turns that have not ended",
                 next_step="wait, interrupt them, or use --force",
             )
-        await shell.stop(force=True, timeout_s=timeout_s)
-        await shell.turns_ended(timeout_s)
+        if shell.leaving:
+            raise WrongState(what=f"instance {shell.record.id} is being deleted already")
+        shell.leaving = True
+        try:
+            # An ask that is at this moment on its way into the journal would start the child again.
+            await shell.accepts_over(timeout_s)
+            await shell.stop(force=True, timeout_s=timeout_s)
+            await shell.turns_ended(timeout_s)
+        finally:
+            shell.leaving = False
         del self.shells[shell.record.id]
         await self.house.store.delete_instance(shell.record.id)
         self._changed(shell)

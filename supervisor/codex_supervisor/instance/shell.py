@@ -99,6 +99,10 @@ class InstanceShell:
         self.died_at = 0.0
         self.stderr_tail: list[str] = []
         self.pending_accepts = 0
+        self.leaving = False
+        """Set while the instance is being deleted: it takes no new turns."""
+        self._wanted = ""
+        """The latest wish, `up` or `down`: an earlier one of the other kind will not be fulfilled any more."""
         self.frozen = False
         """Set when the supervisor goes: nothing is decided any more, turns stay in the journal for the next one."""
         self._on_change = on_change
@@ -359,13 +363,15 @@ class InstanceShell:
 
     async def start(self, timeout_s: float) -> None:
         """Bring the child up and return when it is ready; raise `ChildFailed` where it cannot, with its last words."""
+        self._want("up")
         self.dispatch(StartWanted())
-        await self._settled(lambda state: isinstance(state, Ready | Busy | Failed), timeout_s, "start")
+        await self._settled(lambda state: isinstance(state, Ready | Busy | Failed), timeout_s, "start", "up")
         self._raise_failure()
 
     async def restart(self, force: bool, timeout_s: float) -> None:
         """Replace the child and return when the new one is ready."""
         before = self.core.generation
+        self._want("up")
         self.dispatch(RestartWanted(force))
         await self._settled(
             lambda state: (
@@ -373,15 +379,22 @@ class InstanceShell:
             ),
             timeout_s,
             "restart",
+            "up",
         )
         self._raise_failure()
 
     async def stop(self, force: bool, timeout_s: float) -> None:
         """End the child and return when everything that it started is gone."""
+        self._want("down")
         self.dispatch(StopWanted(force))
-        await self._settled(lambda state: isinstance(state, Stopped), timeout_s, "stop")
+        await self._settled(lambda state: isinstance(state, Stopped), timeout_s, "stop", "down")
         if self._sweeping is not None:
             await asyncio.shield(self._sweeping)
+
+    def _want(self, wanted: str) -> None:
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.news.tell()
 
     def _raise_failure(self) -> None:
         if isinstance(self.state, Failed):
@@ -391,13 +404,19 @@ class InstanceShell:
                 next_step="run `codexctl doctor`, then `codexctl restart`",
             )
 
-    async def _settled(self, reached: Callable[[State], bool], timeout_s: float, wish: str) -> None:
+    async def _settled(self, reached: Callable[[State], bool], timeout_s: float, wish: str, wanted: str) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     news = self.news.next()
                     if reached(self.state):
                         return
+                    if self._wanted != wanted:
+                        raise WrongState(
+                            what=f"the {wish} of instance {self.record.id} was overtaken",
+                            why="somebody wanted the opposite, or asked something, before it was done",
+                            next_step=f"look at it with `codexctl status {self.record.id}`",
+                        )
                     await news.wait()
         except TimeoutError as error:
             raise TimedOut(
@@ -410,6 +429,8 @@ class InstanceShell:
 
     def check_accepts(self) -> None:
         """Raise where a new turn would not be accepted now: the queue is full, or the instance has failed."""
+        if self.leaving:
+            raise WrongState(what=f"instance {self.record.id} is being deleted", next_step="ask again when it is gone")
         if isinstance(self.state, Failed):
             raise WrongState(
                 what=f"instance {self.record.id} has failed",
@@ -428,6 +449,7 @@ class InstanceShell:
     def enqueue(self, run: TurnRun) -> None:
         """Take a turn that is in the journal."""
         self.runs[run.record.id] = run
+        self._want("up")
         self.dispatch(TurnAccepted(run.record.id))
 
     def cancel_turn(self, turn: str, cause: Cause) -> None:
@@ -438,15 +460,36 @@ class InstanceShell:
         """Hear from a run that its outcome is recorded."""
         self.runs.pop(turn, None)
         self.dispatch(TurnOver(turn))
+        # Told even where the core does not change: a drain waits for the last outcome, not for the state.
+        self._on_change(self)
+        self.news.tell()
+
+    def accept_over(self) -> None:
+        """Hear that an ask that was being accepted is in the queue, or was refused."""
+        self.pending_accepts -= 1
         self.news.tell()
 
     async def turns_ended(self, timeout_s: float) -> None:
-        """Wait until every accepted turn has its outcome."""
-        async with asyncio.timeout(timeout_s):
-            while self.runs:
-                news = self.news.next()
-                if self.runs:
+        """Wait until every accepted turn has its outcome; raise `TimedOut`."""
+        await self._until(lambda: not self.runs, timeout_s)
+
+    async def accepts_over(self, timeout_s: float) -> None:
+        """Wait until no ask is being accepted; raise `TimedOut`."""
+        await self._until(lambda: not self.pending_accepts, timeout_s)
+
+    async def _until(self, reached: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    news = self.news.next()
+                    if reached():
+                        return
                     await news.wait()
+        except TimeoutError as error:
+            raise TimedOut(
+                what=f"instance {self.record.id} still has turns after {timeout_s:g} s",
+                next_step=f"watch it with `codexctl status {self.record.id}`",
+            ) from error
 
     def save(self, record: InstanceRecord) -> None:
         """Remember a changed record; it is written behind the scenes, in order."""

@@ -19,12 +19,13 @@ from codex_control.v1 import turns_pb2
 from codex_supervisor.child import notifications as told
 from codex_supervisor.child import requests
 from codex_supervisor.child.appserver import AppServerError
-from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.items import ThreadItem
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config import ApprovalPolicy, OnInterrupted, OnStall
+from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.profiles import Profile, profile
 from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnEnd, TurnRecord
@@ -195,9 +196,17 @@ class TurnRun:
     def _profile(self) -> Profile:
         return profile(self.house.config, self.record.request.profile)
 
+    async def _open_thread(self, child: AwakeChild, chosen: Profile) -> LoadedThread:
+        before = self.shell.record.thread_id
+        thread = await open_thread(self.shell, child, self.record, chosen)
+        if before and thread.id != before:
+            for event in warning(f"Codex has no record of the conversation {before}: a new one begins"):
+                self.log.append(event)
+        return thread
+
     async def _send(self, child: AwakeChild, *, go_on: bool = False) -> None:
         chosen = self._profile()
-        thread = await open_thread(self.shell, child, self.record, chosen)
+        thread = await self._open_thread(child, chosen)
         params = turn_params(self.shell, thread, self.record, chosen, go_on=go_on)
         if self._ending is not None:
             await self.end(*_ending_of(self._ending))
@@ -208,6 +217,7 @@ class TurnRun:
         self._sent_at = self._sent_at or self.house.clock.monotonic()
         self._codex_turn, self._expects_start = "", True
         reply = await child.server.request("turn/start", params, requests.TurnStartResponse, REQUEST_TIMEOUT_S)
+        reach("turn-sent")
         note_sent(self.shell, thread, chosen)
         self._note_codex_turn(reply.turn.id)
         started = turns_pb2.TurnStarted(thread_id=thread.id, codex_turn_id=reply.turn.id)
@@ -351,7 +361,7 @@ class TurnRun:
                 await self._resume(child, finding)
 
     async def _look(self, child: AwakeChild) -> Finding:
-        thread = await open_thread(self.shell, child, self.record, self._profile())
+        thread = await self._open_thread(child, self._profile())
         if thread.id != self.record.thread_id:
             return Unsent()
         params = requests.ThreadTurnsListParams(thread_id=thread.id, limit=_RECENT_TURNS, items_view="full")
@@ -418,7 +428,8 @@ class TurnRun:
             what_next=what_next or sentence,
             commands=[command_message(command) for command in self.draft.commands.values()],
             files=[file_message(file) for file in self.draft.files.values()],
-            superseded_item_ids=self.draft.drop_unfinished(),
+            # Of a turn that ends here the piece of text is all that there is; one that goes on says it anew.
+            superseded_item_ids=[] if policy is OnInterrupted.REPORT else self.draft.drop_unfinished(),
             recovery=self.record.recoveries,
             took=duration(took_s),
         )

@@ -43,7 +43,8 @@ class ThreadOwner(Protocol):
 async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
     """Return the instance's thread, loaded in `child`: the one that is there, the resumed one, or a new one.
 
-    A thread that Codex no longer knows (it was never written, or its file is gone) is replaced by a new one.
+    A thread that Codex no longer knows (it was never written, or its file is gone or unreadable) is replaced by a new
+    one: the caller sees it by its id.
     Raises `AppServerError` where Codex refuses, `ChildFailed` where the child dies.
     """
     if child.thread is not None:
@@ -95,8 +96,9 @@ async def _start(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profil
 
 
 def _thread_is_gone(error: AppServerError) -> bool:
-    # The only sign that Codex gives is its sentence.
-    return "no rollout found" in error.message
+    # The only sign that Codex gives is its sentence. A file that was made and not yet written when Codex was killed is
+    # empty; nothing of the conversation is in it.
+    return any(words in error.message for words in ("no rollout found", "failed to read thread"))
 
 
 def turn_params(

@@ -1,0 +1,169 @@
+"""The supervisor is SIGKILLed: its children run on, the next one adopts them, and every turn gets its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from codex_control.v1 import outcome_pb2, turns_pb2
+
+from tests.faults.watching import asking, child_pid, is_running, processes_with
+from tests.support.codex_home import CodexHome
+from tests.support.model_script import Command, Text
+from tests.support.stub_model import StubModel
+from tests.support.supervisor import RunningSupervisor, supervisor_of
+from tests.support.waiting import wait_for
+
+
+async def attached(supervisor: RunningSupervisor, turn: str, after_seq: int = 0) -> list[turns_pb2.TurnEvent]:
+    """All events of a turn after `after_seq`."""
+    request = turns_pb2.AttachRequest(turn_id=turn, after_seq=after_seq)
+    return [answer.event async for answer in supervisor.client.turns.Attach(request, timeout=40)]
+
+
+async def test_a_turn_outlives_its_supervisor(supervisor: RunningSupervisor, stub_model: StubModel) -> None:
+    gate = stub_model.gate()
+    stub_model.script(Text("first half, "), gate.step, Text("second half"))
+    async with asking(supervisor, "a question that outlives its supervisor") as asked:
+        text = await asked.reached("text")
+        await gate.reached()
+        child = await child_pid(supervisor)
+        await supervisor.restart()
+    assert await child_pid(supervisor) == child, "the child was adopted"
+    gate.release()
+    later = await attached(supervisor, asked.request.request_id, asked.events[-1].seq)
+    turn = later[-1].ended.turn
+    assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
+    assert turn.answer == "first half, second half"
+    assert turn.recoveries == 0
+    assert later[0].seq > text.seq
+    kinds = [event.WhichOneof("event") for event in later]
+    assert "text" not in kinds, "pieces of a message that was missed in part are not shown"
+    assert kinds.count("message") == 1
+    assert stub_model.received == 1, "nothing was asked twice"
+
+
+async def test_five_children_idle_and_busy_are_adopted(supervisor: RunningSupervisor, stub_model: StubModel) -> None:
+    names = [f"i{number}" for number in range(5)]
+    await asyncio.gather(*(supervisor.client.ask("warm up", name) for name in names))
+    gates = [stub_model.gate() for _ in range(3)]
+    requests = []
+    for name, gate in zip(names, gates, strict=False):
+        stub_model.script(gate.step, Text(f"answer of {name}"), when=f"^busy {name}$")
+        request = supervisor.client.request(f"busy {name}", name, detach=True)
+        requests.append(request)
+        async for _ in supervisor.client.turns.Ask(request):
+            pass
+        await gate.reached()
+    pids = [await child_pid(supervisor, name) for name in names]
+    await supervisor.restart()
+    assert [await child_pid(supervisor, name) for name in names] == pids
+    for gate in gates:
+        gate.release()
+    for name, request in zip(names, requests, strict=False):
+        turn = (await attached(supervisor, request.request_id))[-1].ended.turn
+        assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, f"answer of {name}")
+    again = await asyncio.gather(*(supervisor.client.ask("again", name) for name in names))
+    assert {turn.outcome for turn in again} == {outcome_pb2.OUTCOME_COMPLETED}
+
+
+async def test_queued_turns_run_under_the_next_supervisor(supervisor: RunningSupervisor, stub_model: StubModel) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate.step, Text("one"))
+    async with asking(supervisor, "first") as first:
+        await gate.reached()
+        async with asking(supervisor, "second") as second:
+            await second.reached("queued")
+            await supervisor.restart()
+    gate.release()
+    for asked, answer in ((first, "one"), (second, "stub: second")):
+        turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+        assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, answer)
+
+
+async def test_a_turn_that_ended_while_nobody_listened_is_recorded(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate.step, Text("said to nobody"))
+    async with asking(supervisor, "is anybody there?") as asked:
+        await gate.reached()
+        thread = asked.events[-1].started.thread_id
+        await supervisor.kill()
+    gate.release()
+    rollouts = supervisor.home.codex_home / "sessions"
+
+    def written() -> bool:
+        return any("said to nobody" in path.read_text() for path in rollouts.rglob(f"*{thread}*.jsonl"))
+
+    await wait_for(written, what="Codex to have written the answer")
+    await supervisor.start()
+    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "said to nobody")
+    assert stub_model.received == 1
+
+
+async def test_child_and_supervisor_killed_together(supervisor: RunningSupervisor, stub_model: StubModel) -> None:
+    gate = stub_model.gate()
+    stub_model.script(Text("half "), gate.step)
+    stub_model.script(Text("whole"))
+    async with asking(supervisor, "both die") as asked:
+        await gate.reached()
+        await asked.reached("text")
+        child = await child_pid(supervisor)
+        await supervisor.kill()
+        os.kill(child, signal.SIGKILL)
+    gate.release()
+    await supervisor.start()
+    events = await attached(supervisor, asked.request.request_id)
+    turn = events[-1].ended.turn
+    assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "whole")
+    assert [event.HasField("recovery") for event in events].count(True) == 1
+
+
+async def test_a_stop_leaves_no_process_and_the_turn_goes_on_after_the_next_start(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    stub_model.script(Command("sleep 4712"), continues=False)
+    stub_model.script(Text("went on"))
+    async with asking(supervisor, "run it") as asked:
+        await wait_for(lambda: processes_with("sleep 4712"), what="the command to run")
+        child = await child_pid(supervisor)
+        assert await supervisor.stop() == 0
+    assert not is_running(child)
+    assert processes_with("sleep 4712") == []
+    await supervisor.start()
+    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "went on")
+
+
+@pytest.mark.parametrize("failpoint", ["turn-committed", "child-recorded", "child-spawned", "turn-sent"])
+async def test_killed_between_two_steps(
+    codex_home: CodexHome, short_runtime_dir: Path, real_codex: Path, stub_model: StubModel, failpoint: str
+) -> None:
+    settings = {"codex": {"binary": str(real_codex)}}
+    async with supervisor_of(codex_home, short_runtime_dir, settings) as supervisor:
+        await supervisor.stop()
+        supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"] = failpoint
+        await supervisor.start()
+        request = supervisor.client.request("asked before the crash")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in supervisor.client.turns.Ask(request):
+                pass
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert supervisor.process is not None
+        assert await supervisor.process.wait() == -signal.SIGKILL
+        await supervisor.client.channel.close()
+        supervisor.process = None
+        del supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"]
+        await supervisor.start()
+        turn = (await attached(supervisor, request.request_id))[-1].ended.turn
+        assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
+        assert turn.answer == "stub: asked before the crash"
+        assert stub_model.received == 1 or turn.recoveries == 1
+        alive = processes_with(str(short_runtime_dir))
+        assert alive == [await child_pid(supervisor)], "one child at the most"
