@@ -65,6 +65,7 @@ $(BUF):
 ## What people run
 
 run: $(READY) $(STUBS_READY) ## Start the service in the foreground, with the demo model where Codex has no login
+	@echo "In another terminal: .venv/bin/codexctl ask 'hello'. Ctrl-C here ends it."
 	.venv/bin/codex-supervisor serve --demo $(ARGS)
 
 test: $(READY) $(STUBS_READY) $(WHEELS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
@@ -85,6 +86,7 @@ check-format: $(READY)
 
 types: $(READY) $(STUBS_READY) ## Check the types, strictly
 	$(PYTHON_BIN) -m mypy
+	$(PYTHON_BIN) -m mypy scripts packaging
 
 proto: $(STUBS_READY) ## Generate the Python stubs of the API
 
