@@ -181,32 +181,34 @@ class Daemon:
         self._apply(house, config)
         if config.codex.demo_model:
             await self._start_demo_model(house, stack)
-        try:
+        with contextlib.suppress(CodexUnusable):
             await self._find_binary()
-        except CodexUnusable as error:
-            self._degrade("codex", str(error))
         return house
 
     async def _start_demo_model(self, house: House, stack: contextlib.AsyncExitStack) -> None:
         # Needs the extra `demo`, which the service without it must not.
-        from codex_supervisor.demo.model import DemoModel, demo_overrides
+        from codex_supervisor.demo.model import demo_overrides, start_demo_model
 
-        model = DemoModel()
-        port = await model.start()
-        stack.push_async_callback(model.stop)
-        house.child_overrides = demo_overrides(port)
-        house.child_secrets = dict(model.environment)
         # Its threads are no part of the user's own conversations.
-        house.codex_home = str(make_private_dir(self.paths.state_dir / "demo-codex-home"))
+        home = make_private_dir(self.paths.state_dir / "demo-codex-home")
+        model = await start_demo_model(home / "demo-model.json")
+        stack.push_async_callback(model.stop)
+        house.child_overrides = demo_overrides(model.port)
+        house.child_secrets = dict(model.environment)
+        house.codex_home = str(home)
 
     async def _find_binary(self) -> CodexBinary:
         # Looked for at each start of a child: Codex may have been installed or upgraded since.
         binary = self._binary
         if binary is None or _stamp(binary.path) != self._binary_stamp:
-            binary = await locate_codex(self._config.codex.binary, os.environ)
+            try:
+                binary = await locate_codex(self._config.codex.binary, os.environ)
+            except CodexUnusable as error:
+                self._degrade("codex", str(error))
+                raise
             self._binary, self._binary_stamp = binary, _stamp(binary.path)
             self._metrics.set_build(__version__, binary.version)
-            self._degraded.pop("codex", None)
+            self._mend("codex")
         return binary
 
     def _become_reaper(self) -> OrphanReaper:
@@ -279,6 +281,11 @@ class Daemon:
         self._metrics.degraded.set(len(self._degraded))
         _log.warning("degraded", extra={"what": what, "why": sentence})
 
+    def _mend(self, what: str) -> None:
+        if self._degraded.pop(what, None) is not None:
+            self._metrics.degraded.set(len(self._degraded))
+            _log.info("mended", extra={"what": what})
+
     def _what_is_degraded(self) -> str:
         return "; ".join(self._degraded.values())
 
@@ -339,6 +346,9 @@ class Daemon:
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))
         self._binary = None
+        with contextlib.suppress(CodexUnusable):
+            await self._find_binary()
+        self._mend("config")
         self._metrics.config_reloads.labels(result="applied").inc()
         _log.info("reloaded", extra={"applied": list(applied), "needs_restart": list(needs_restart)})
         return applied, needs_restart
@@ -361,8 +371,6 @@ class Daemon:
             await self.reload()
         except CodexError as error:
             self._degrade("config", f"the configuration was not taken: {error}")
-        else:
-            self._degraded.pop("config", None)
         self._notifier.ready(self._status_line())
 
     def replace_program(self) -> None:

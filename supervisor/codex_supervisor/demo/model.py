@@ -12,7 +12,9 @@ import asyncio
 import hmac
 import itertools
 import json
+import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,12 +61,50 @@ def demo_overrides(port: int) -> tuple[str, ...]:
     )
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What the next demo model takes over from this one."""
+
+    port: int = 0
+    token: str = ""
+
+
+async def start_demo_model(file: Path) -> DemoModel:
+    """Start the demo model where the last one was, with its token, so that children which outlived it go on.
+
+    `file` (0600) holds both; where it is not readable, or the port is taken, new ones are made.
+    Raises `BadConfig` where the extra `demo` is not installed.
+    """
+    kept = _read_kept(file)
+    model = DemoModel(kept.token)
+    try:
+        port = await model.start(kept.port)
+    except BadConfig:
+        if not kept.port:
+            raise
+        port = await model.start()
+    _write_kept(file, Kept(port, model.environment[TOKEN_NAME]))
+    return model
+
+
+def _read_kept(file: Path) -> Kept:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Kept)
+    except (OSError, msgspec.DecodeError):
+        return Kept()
+
+
+def _write_kept(file: Path, kept: Kept) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as written:
+        written.write(msgspec.json.encode(kept))
+
+
 class DemoModel:
     """The server. `start` it, give `demo_overrides(port)` and `environment` to Codex, `stop` it."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = "") -> None:
         self.port = 0
-        self._token = secrets.token_urlsafe(32)
+        self._token = token or secrets.token_urlsafe(32)
         self._numbers = itertools.count(1)
         self._runner: web.AppRunner | None = None
 
