@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn
 from codex_supervisor.profiles import profile
-from codex_supervisor.store.records import Cause, EventRow, TurnRecord, TurnRequest
+from codex_supervisor.store.records import Cause, EventRow, SettingsRecord, TurnRecord, TurnRequest
 from codex_supervisor.turn.ids import new_turn_id
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.messages import timestamp
@@ -43,6 +45,7 @@ class Asks:
         self.fleet = fleet
         self.house = fleet.house
         self.draining = False
+        self._underway: dict[str, asyncio.Event] = {}
 
     async def accept(self, ask: turns_pb2.AskRequest) -> Accepted:
         """Check an ask, commit it to the journal and queue it.
@@ -56,23 +59,34 @@ class Asks:
                 why="it has 1 to 128 printable ASCII characters without blanks",
                 next_step="use a UUID",
             )
-        known = await self._known(ask.request_id)
-        if known is not None:
-            return known
+        # The same request at the same time: the second one finds what became of the first.
+        while (underway := self._underway.get(ask.request_id)) is not None:
+            await underway.wait()
+        done = self._underway[ask.request_id] = asyncio.Event()
+        try:
+            return await self._known(ask.request_id) or await self._accept(ask)
+        finally:
+            del self._underway[ask.request_id]
+            done.set()
+
+    async def _accept(self, ask: turns_pb2.AskRequest) -> Accepted:
         request = self._checked(ask)
         if self.draining:
             raise WrongState(
                 what="the supervisor is draining and takes no new turns",
                 next_step="wait for its restart, or end the drain with `codexctl drain --resume`",
             )
+        # All that can be refused is refused before the instance is made.
+        found = self.fleet.lookup(ask.instance)
+        settings = SettingsRecord(cwd=ask.cwd or ask.instance.workspace) if found is None else found.record.settings
+        request = self._completed(request, settings)
         shell = await self.fleet.find_or_make(ask.instance, ask.cwd)
-        request = self._completed(request, shell)
         shell.check_accepts()
         shell.pending_accepts += 1
         try:
             return await self._commit(shell, ask.request_id, request)
         finally:
-            shell.pending_accepts -= 1
+            shell.accept_over()
 
     async def _known(self, request_id: str) -> Accepted | None:
         record = await self.house.store.get_turn(request_id)
@@ -117,9 +131,9 @@ class Asks:
             timeout_s=timeout_s,
         )
 
-    def _completed(self, request: TurnRequest, shell: InstanceShell) -> TurnRequest:
+    def _completed(self, request: TurnRequest, settings: SettingsRecord) -> TurnRequest:
         """Fill in what the instance knows, so that the record says what the turn really ran with."""
-        config, settings = self.house.config, shell.record.settings
+        config = self.house.config
         cwd = request.cwd or settings.cwd
         if not cwd:
             raise BadInput(what="no working directory is known", next_step="give one with --cwd")
@@ -178,6 +192,9 @@ class Asks:
         """Return the record of a turn by its id or request id; raise `NotFound`."""
         if not turn_id or len(turn_id) > 128:
             raise BadInput(what="no turn is named", next_step="give its id as `codexctl ask` printed it")
+        if (underway := self._underway.get(turn_id)) is not None:
+            # It is in the journal a moment before its instance has it.
+            await underway.wait()
         record = await self.house.store.get_turn(turn_id)
         if record is None:
             raise NotFound(what=f"there is no turn {turn_id!r}", next_step="look for it with `codexctl history`")
@@ -213,7 +230,7 @@ def _check_file(path: str) -> None:
     file = Path(path)
     if not file.is_absolute():
         raise BadInput(what=f"the image path {path!r} is not absolute")
-    if not file.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  pathlib raises for a name that is too long
         raise BadInput(what=f"there is no file {path!r}", next_step="check the path of the image")
 
 
@@ -221,7 +238,7 @@ def _check_directory(path: str) -> None:
     directory = Path(path)
     if not directory.is_absolute():
         raise BadInput(what=f"the working directory {path!r} is not absolute")
-    if not directory.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  pathlib raises for a name that is too long
         raise BadInput(what=f"there is no directory {path!r}", next_step="check the working directory (--cwd)")
 
 

@@ -48,7 +48,7 @@ class Fleet:
 
     def find(self, ref: instances_pb2.InstanceRef) -> InstanceShell:
         """Return the instance that `ref` names; raise `NotFound` with the nearest name, `BadInput` for an empty one."""
-        shell = self._lookup(ref)
+        shell = self.lookup(ref)
         if shell is None:
             wanted = ref.id or ref.workspace or ref.claude_session
             raise NotFound(
@@ -59,7 +59,7 @@ class Fleet:
 
     async def find_or_make(self, ref: instances_pb2.InstanceRef, cwd: str) -> InstanceShell:
         """Return the instance that `ref` names, made where it does not exist."""
-        shell = self._lookup(ref)
+        shell = self.lookup(ref)
         if shell is not None:
             return shell
         if len(self.shells) >= MAX_INSTANCES:
@@ -80,7 +80,8 @@ class Fleet:
         self._changed(shell)
         return shell
 
-    def _lookup(self, ref: instances_pb2.InstanceRef) -> InstanceShell | None:
+    def lookup(self, ref: instances_pb2.InstanceRef) -> InstanceShell | None:
+        """Return the instance that `ref` names, or None; raise `BadInput` for what cannot be a name."""
         match ref.WhichOneof("ref"):
             case "id":
                 if not _ID.fullmatch(ref.id):

@@ -280,7 +280,7 @@ class _Step:
             )
         budget = self.core.budget.spend(self.policy, self.now)
         if budget is None:
-            return self._fail(turn, reason)
+            return self._fail(turn, reason, Cause.CHILD_DIED)
         wait = backoff_s(self.policy, budget.recent_restarts(self.policy), jitter)
         core = replace(self.core, budget=budget, restarts=self.core.restarts + 1)
         if wait <= 0.0:
@@ -290,15 +290,15 @@ class _Step:
     def _start_refused(self, generation: int, reason: str) -> Decision:
         match self.core.state:
             case Starting(generation=current, carry_on=turn) if current == generation:
-                return self._fail(turn, reason)
+                return self._fail(turn, reason, Cause.CODEX)
             case _:
                 return self.core, ()
 
-    def _fail(self, turn: str | None, reason: str) -> Decision:
+    def _fail(self, turn: str | None, reason: str, cause: Cause) -> Decision:
         waiting = (*((turn,) if turn else ()), *self.core.queue)
         cool_down_s = self.policy.cool_down_s or math.inf
         state = Failed(reason, self.now + cool_down_s)
-        return replace(self.core, state=state, queue=()), self._ends(waiting, Outcome.FAILED, Cause.CHILD_DIED, reason)
+        return replace(self.core, state=state, queue=()), self._ends(waiting, Outcome.FAILED, cause, reason)
 
     def _tree_gone(self, generation: int) -> Decision:
         match self.core.state:

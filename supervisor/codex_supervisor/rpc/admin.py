@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
+from codex_control.errors import BadInput
 from codex_control.v1 import admin_pb2, admin_pb2_grpc
 
 from codex_supervisor.instance.asks import Asks
@@ -94,6 +95,8 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         house = self._asks.house
         instance = self._asks.fleet.find(request.instance).record.id if request.HasField("instance") else ""
         tail = min(request.tail if request.tail > 0 else _DEFAULT_TAIL, _MAX_TAIL)
+        if request.stderr and not instance:
+            raise BadInput(what="no instance is named", next_step="say whose error output is wanted (-i)")
         if request.stderr:
             # Its lines bear no instance: the file is the instance's own.
             path, only = stderr_log(house, instance), ""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import grpc
 import grpc.aio
-from codex_control.errors import CodexError
+from codex_control.errors import BadInput, CodexError
+from google.protobuf.message import DecodeError
 
 from codex_supervisor.clock import Clock
 from codex_supervisor.rpc.statuses import sentence, status_code, trailing_metadata
@@ -40,22 +43,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method: str = handler_call_details.method
         if handler.response_streaming:
+            streaming = self._streaming if inspect.isasyncgenfunction(handler.unary_stream) else self._unary
             return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
+                streaming(method, handler.unary_stream),
+                request_deserializer=_careful(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._unary(method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_careful(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
+    # A streaming behaviour that is no generator writes to its context by itself: gRPC's own health service.
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             with _Timed(self, method) as timed:
                 try:
-                    return await behaviour(request, context)
+                    return await behaviour(_readable(request), context)
                 except CodexError as error:
                     await timed.abort(context, error)
                 except Exception as error:
@@ -67,8 +72,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             with _Timed(self, method) as timed:
                 try:
-                    async for response in behaviour(request, context):
-                        yield response
+                    # Closed at once where the client leaves, not when the collector comes by.
+                    async with contextlib.aclosing(behaviour(_readable(request), context)) as responses:
+                        async for response in responses:
+                            yield response
                 except CodexError as error:
                     await timed.abort(context, error)
                 except Exception as error:
@@ -83,6 +90,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def now(self) -> float:
         """Return the monotonic time."""
         return self._clock.monotonic()
+
+
+class _Unreadable:
+    """Stands in for a request that is not a message of the API: text that is not UTF-8, bytes that mean nothing."""
+
+
+def _careful(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if decode is None:
+        return None
+
+    # gRPC answers INTERNAL by itself where this raises, and says nothing of what is wrong.
+    def decoded(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return decoded
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Unreadable):
+        raise BadInput(
+            what="the request cannot be read",
+            why="it is no message of this API, or a text in it is not UTF-8",
+            next_step="send text as UTF-8",
+        )
+    return request
 
 
 class _Timed:

@@ -36,7 +36,12 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
     async def Ask(self, request: turns_pb2.AskRequest, context: Context) -> AsyncIterator[turns_pb2.AskResponse]:
         """See turns.proto."""
         # A client that goes away in this moment leaves a turn that is either not accepted or will run.
-        accepted = await self._asks.house.tasks.to_the_end(self._asks.accept(request), "accept")
+        gone = asyncio.Event()
+        try:
+            accepted = await self._asks.house.tasks.to_the_end(self._accept(request, gone), "accept")
+        except asyncio.CancelledError:
+            gone.set()
+            raise
         try:
             async for event in self._events(accepted, 0, interactive=request.interactive):
                 if event.HasField("accepted"):
@@ -48,6 +53,12 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
             if request.interrupt_on_cancel and accepted.run is not None:
                 self._asks.cancel(accepted.run)
             raise
+
+    async def _accept(self, request: turns_pb2.AskRequest, gone: asyncio.Event) -> Accepted:
+        accepted = await self._asks.accept(request)
+        if gone.is_set() and request.interrupt_on_cancel and accepted.run is not None:
+            self._asks.cancel(accepted.run)
+        return accepted
 
     async def Attach(
         self, request: turns_pb2.AttachRequest, context: Context
