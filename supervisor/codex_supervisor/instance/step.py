@@ -125,9 +125,9 @@ class _Step:
                 return self._spawn(replace(self.core, budget=RestartBudget.full(self.policy, self.now)), None)
             case Stopping() as state:
                 return replace(self.core, state=replace(state, then=Then.RESTART)), ()
-            case Busy() as state:
+            case Busy(then=Then.STOP | Then.HIBERNATE) as state:
                 return replace(self.core, state=replace(state, then=None)), ()
-            case Starting() | Ready() | Backoff():
+            case Starting() | Ready() | Busy() | Backoff():
                 return self.core, ()
             case _:
                 assert_never(self.core.state)
@@ -187,13 +187,13 @@ class _Step:
     def _cancel_wanted(self, turn: str, cause: Cause) -> Decision:
         if turn in self.core.queue:
             core = replace(self.core, queue=tuple(t for t in self.core.queue if t != turn))
-            return core, self._ends((turn,), _outcome_of(cause), cause, _sentence_of(cause))
+            return core, self._ends((turn,), _outcome_of(cause), cause, _sentence_of(cause, "before it ran"))
         match self.core.state:
             case Busy(generation=generation, turn=running) if running == turn:
                 return self.core, (InterruptTurn(generation, turn, cause),)
             case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
                 return replace(self.core, state=replace(state, carry_on=None)), self._ends(
-                    (turn,), _outcome_of(cause), cause, _sentence_of(cause)
+                    (turn,), _outcome_of(cause), cause, _sentence_of(cause, "while its child was away")
                 )
             case _:
                 return self.core, ()
@@ -340,7 +340,8 @@ class _Step:
                 # One try on an empty budget: a full one would let the crash loop run again.
                 return self._spawn(replace(self.core, budget=RestartBudget(0.0, self.now)), None)
             case Ready(generation=generation, idle_since=idle_since) if (
-                0 < self.policy.idle_after_s <= (self.now - idle_since)
+                # As `next_wake` says it: a difference of the times rounds otherwise than their sum.
+                self.policy.idle_after_s > 0 and self.now >= idle_since + self.policy.idle_after_s
             ):
                 return self._stop_then(generation, Then.HIBERNATE, None)
             case _:
@@ -368,5 +369,5 @@ def _outcome_of(cause: Cause) -> Outcome:
     return Outcome.CANCELLED if cause is Cause.USER else Outcome.FAILED
 
 
-def _sentence_of(cause: Cause) -> str:
-    return "cancelled before it ran" if cause is Cause.USER else f"ended before it ran: {cause.value}"
+def _sentence_of(cause: Cause, when: str) -> str:
+    return f"cancelled {when}" if cause is Cause.USER else f"ended {when}: {cause.value}"
