@@ -22,6 +22,7 @@ from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
 from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2_grpc, instances_pb2_grpc, turns_pb2_grpc
 
+from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.clock import Clock, SystemClock
@@ -68,6 +69,8 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
 
     Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
     """
+    # Where a child of ours started us, we are not part of its tree: what we start must not die with it.
+    os.environ.pop(TOKEN_VARIABLE, None)
     config = load_config(paths.config_file)
     if demo_model:
         config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
@@ -218,7 +221,7 @@ class Daemon:
         return reaper
 
     def _is_own_child(self, pid: int) -> bool:
-        return any(shell.child is not None and shell.child.process.pid == pid for shell in self._fleet.shells.values())
+        return any(shell.owns(pid) for shell in self._fleet.shells.values())
 
     async def _start_server(self, stack: contextlib.AsyncExitStack) -> ControlServer:
         server = ControlServer(self.paths.control_socket, [CallInterceptor(self._clock, self._metrics.call_ended)])

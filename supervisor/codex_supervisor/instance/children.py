@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from codex_control.errors import ChildFailed
+from codex_control.errors import ChildFailed, CodexError
 from codex_control.paths import make_private_dir
 
 from codex_supervisor.child.appserver import AppServer
@@ -162,5 +162,9 @@ async def take_down(
         _log.error("processes_left", extra={"instance": record.instance, "pids": list(report.survivors)})
         await asyncio.sleep(_STILL_THERE_S)
     remove_socket(Path(record.socket))
-    await house.store.delete_child(record.token)
+    try:
+        await house.store.delete_child(record.token)
+    except CodexError as error:
+        # The record of a child that is gone does no harm: the next start finds it gone.
+        _log.warning("child_record_left", extra={"instance": record.instance, "error": str(error)})
     house.metrics.stop_seconds.observe(house.clock.monotonic() - started)

@@ -116,8 +116,8 @@ class ProbeMissed:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryExceeded:
-    """The child is over its memory limit."""
+class RecycleWanted:
+    """The child shall go between turns, and the next turn gets a new one: it holds too much memory, or has no login."""
 
     generation: int
 
@@ -143,7 +143,7 @@ Event = (
     | TreeGone
     | ProbeAnswered
     | ProbeMissed
-    | MemoryExceeded
+    | RecycleWanted
     | Tick
 )
 

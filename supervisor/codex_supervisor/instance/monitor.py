@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from codex_control.errors import CodexError
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.instance.events import HibernateWanted, MemoryExceeded, ProbeAnswered, ProbeMissed
+from codex_supervisor.instance.events import HibernateWanted, ProbeAnswered, ProbeMissed, RecycleWanted
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import Ready
@@ -84,7 +84,7 @@ class Monitor:
         _log.warning("memory_exceeded", extra={"instance": shell.record.id, "memory_bytes": child.memory_bytes})
         if isinstance(shell.state, Ready):
             self._house.metrics.hibernations.labels(reason="memory").inc()
-        shell.dispatch(MemoryExceeded(child.generation))
+        shell.dispatch(RecycleWanted(child.generation))
 
     def make_room(self) -> None:
         """Hibernate idle children, the longest idle first, while there are too many or they hold too much."""

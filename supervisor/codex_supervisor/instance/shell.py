@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 import msgspec
-from codex_control.errors import ChildFailed, CodexUnusable, LimitExceeded, TimedOut, WrongState
+from codex_control.errors import ChildFailed, CodexError, CodexUnusable, LimitExceeded, TimedOut, WrongState
 
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.notifications import Notification
@@ -33,6 +33,7 @@ from codex_supervisor.instance.events import (
     Event,
     InterruptTurn,
     KillChild,
+    RecycleWanted,
     RestartWanted,
     RunTurn,
     Spawn,
@@ -67,6 +68,9 @@ _log = logging.getLogger(__name__)
 
 # Lines of the child's error output that go with a failure.
 STDERR_TAIL_LINES = 20
+
+# Wait between two tries to write a record while the disk is full or the store is not there.
+_WRITE_RETRY_S = 1.0
 
 
 def policy_of(limits: InstancesConfig) -> Policy:
@@ -237,7 +241,8 @@ class InstanceShell:
             self._start_failed()
             self.dispatch(StartRefused(generation, str(error)))
             return
-        except ChildFailed as error:
+        except CodexError as error:
+            # The child's own failure, or a full disk that keeps its record from being written: tried again later.
             self._start_failed()
             self.dispatch(ChildDied(generation, str(error), self.house.random.random()))
             return
@@ -308,6 +313,12 @@ class InstanceShell:
         if self._sweeping is not None:
             await asyncio.shield(self._sweeping)
         self.dispatch(TreeGone(generation))
+
+    def owns(self, pid: int) -> bool:
+        """Whether `pid` is this instance's child, up or on its way."""
+        return (self.child is not None and self.child.process.pid == pid) or (
+            self._spawned is not None and self._spawned[0].pid == pid
+        )
 
     def thread_ids(self) -> tuple[str, ...]:
         """The Codex threads whose processes are ours."""
@@ -456,6 +467,10 @@ class InstanceShell:
         """Ask for the end of a turn; its record tells when it has come."""
         self.dispatch(CancelWanted(turn, cause))
 
+    def recycle(self, generation: int) -> None:
+        """Ask for a new child in place of this one, once its turn is over."""
+        self.dispatch(RecycleWanted(generation))
+
     def turn_over(self, turn: str) -> None:
         """Hear from a run that its outcome is recorded."""
         self.runs.pop(turn, None)
@@ -492,9 +507,20 @@ class InstanceShell:
             ) from error
 
     def save(self, record: InstanceRecord) -> None:
-        """Remember a changed record; it is written behind the scenes, in order."""
+        """Remember a changed record; it is written behind the scenes, in order, and again where the disk is full."""
         self.record = record
-        self.house.tasks.start(self.house.store.save_instance(record), f"save {record.id}")
+        self.house.tasks.start(self._write(record), f"save {record.id}")
+
+    async def _write(self, record: InstanceRecord) -> None:
+        # A newer record has a task of its own.
+        while self.record is record:
+            try:
+                await self.house.store.save_instance(record)
+            except CodexError as error:
+                _log.error("instance_not_recorded", extra={"instance": record.id, "error": str(error)})
+                await asyncio.sleep(_WRITE_RETRY_S)
+            else:
+                return
 
 
 def _restart_reason(before: State) -> str:

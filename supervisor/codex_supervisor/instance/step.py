@@ -29,9 +29,9 @@ from codex_supervisor.instance.events import (
     HibernateWanted,
     InterruptTurn,
     KillChild,
-    MemoryExceeded,
     ProbeAnswered,
     ProbeMissed,
+    RecycleWanted,
     RestartWanted,
     RunTurn,
     Spawn,
@@ -107,8 +107,8 @@ class _Step:
                 return self._probed(generation, lambda _: 0)
             case ProbeMissed(generation=generation):
                 return self._probed(generation, lambda misses: misses + 1)
-            case MemoryExceeded(generation=generation):
-                return self._memory_exceeded(generation)
+            case RecycleWanted(generation=generation):
+                return self._recycle_wanted(generation)
             case Tick():
                 return self._tick()
             case _:
@@ -320,7 +320,7 @@ class _Step:
             case _:
                 return self.core, ()
 
-    def _memory_exceeded(self, generation: int) -> Decision:
+    def _recycle_wanted(self, generation: int) -> Decision:
         match self.core.state:
             case Ready(generation=current) if current == generation:
                 return self._stop_then(generation, Then.HIBERNATE, None)

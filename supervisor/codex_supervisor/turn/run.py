@@ -35,7 +35,7 @@ from codex_supervisor.turn.log import TurnLog
 from codex_supervisor.turn.messages import command_message, duration, file_message
 from codex_supervisor.turn.outcome import cause_of
 from codex_supervisor.turn.recovery import ACTIONS, CutOff, Finding, Over, StillRuns, Unsent, find_turn
-from codex_supervisor.turn.threads import REQUEST_TIMEOUT_S, note_sent, open_thread, refusal, turn_params
+from codex_supervisor.turn.threads import REQUEST_TIMEOUT_S, NotLoggedIn, note_sent, open_thread, refusal, turn_params
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,9 @@ class TurnOwner(Protocol):
 
     def cancel_turn(self, turn: str, cause: Cause) -> None:
         """Ask for the end of a turn."""
+
+    def recycle(self, generation: int) -> None:
+        """Ask for a new child in place of this one, once its turn is over."""
 
     def turn_over(self, turn: str) -> None:
         """Hear that a turn's outcome is recorded."""
@@ -190,8 +193,17 @@ class TurnRun:
             # `end` came first and cancelled the wait; a real cancellation goes on.
             if not self._ended:
                 raise
+        except NotLoggedIn as error:
+            # Codex looks for a login when it starts, so the next turn gets a new child.
+            self.shell.recycle(child.generation)
+            await self.end(Outcome.FAILED, Cause.AUTH, str(error))
         except CodexError as error:
             await self.end(Outcome.FAILED, Cause.CODEX, str(error))
+        except Exception as error:
+            # A fault of ours must not cost the turn its outcome, nor the other instances their supervisor.
+            _log.exception("turn_failed_inside", extra={"instance": self.record.instance, "turn": self.record.id})
+            sentence = f"the supervisor failed inside ({type(error).__name__}); report it with `codexctl logs`"
+            await self.end(Outcome.FAILED, Cause.CODEX, sentence)
 
     def _profile(self) -> Profile:
         return profile(self.house.config, self.record.request.profile)

@@ -6,6 +6,7 @@ import json
 from typing import Protocol
 
 import msgspec
+from codex_control.errors import CodexError, Exit
 
 from codex_supervisor.child import requests
 from codex_supervisor.child.appserver import AppServerError
@@ -22,6 +23,9 @@ REQUEST_TIMEOUT_S = 30.0
 
 # Codex asks where its own rules say so; who answers is the instance's approval policy.
 _APPROVAL_POLICY = "on-request"
+
+# What the model is told where a profile takes the place of one with instructions.
+_WITHDRAWN = "The developer instructions of this kind that were given earlier no longer apply."
 
 _SANDBOX_POLICIES = {
     "read-only": "readOnly",
@@ -45,10 +49,12 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
 
     A thread that Codex no longer knows (it was never written, or its file is gone or unreadable) is replaced by a new
     one: the caller sees it by its id.
-    Raises `AppServerError` where Codex refuses, `ChildFailed` where the child dies.
+    Raises `AppServerError` where Codex refuses, `ChildFailed` where the child dies, `NotLoggedIn` where the model
+    provider wants a login and there is none.
     """
     if child.thread is not None:
         return child.thread
+    await _check_login(child)
     if owner.record.thread_id:
         try:
             child.thread = await _resume(owner, child, turn, profile)
@@ -59,6 +65,23 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
             return child.thread
     child.thread = await _start(owner, child, turn, profile)
     return child.thread
+
+
+class NotLoggedIn(CodexError):
+    """Codex has no login, and the configured model provider wants one."""
+
+    reason = "NOT_LOGGED_IN"
+    status = "FAILED_PRECONDITION"
+    exit_code = Exit.CONFIG
+
+
+async def _check_login(child: AwakeChild) -> None:
+    # Codex itself tries for long without a login and then gives no reason. This reads files only.
+    account = await child.server.request(
+        "account/read", requests.GetAccountParams(), requests.GetAccountResponse, REQUEST_TIMEOUT_S
+    )
+    if account.requires_openai_auth and account.account is None:
+        raise NotLoggedIn(next_step="run `codex login`, or name a model provider in Codex's config.toml")
 
 
 async def _resume(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
@@ -118,7 +141,7 @@ def turn_params(
         settings=requests.CollaborationSettings(
             model=model,
             reasoning_effort=effort or None,
-            developer_instructions=profile.developer_instructions or None,
+            developer_instructions=_changed_instructions(thread.instructions, profile.developer_instructions) or None,
         ),
     )
     return requests.TurnStartParams(
@@ -136,6 +159,11 @@ def turn_params(
         output_schema=json.loads(request.output_schema) if request.output_schema else None,
         collaboration_mode=collaboration if changed and model else None,
     )
+
+
+def _changed_instructions(old: str, new: str) -> str:
+    # Codex leaves earlier instructions in the conversation and says nothing of their end.
+    return f"{_WITHDRAWN} {new}".rstrip() if old else new
 
 
 def note_sent(owner: ThreadOwner, thread: LoadedThread, profile: Profile) -> None:
