@@ -168,6 +168,15 @@ class InstancesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             zero_means="no limit",
         ),
     ] = 0
+    memory_pressure: Annotated[
+        int,
+        count(
+            "Percentage of the last ten seconds in which some process of the machine waited for memory (Linux's PSI); "
+            "past it idle children are hibernated, one at each look. 100 for never.",
+            1,
+            100,
+        ),
+    ] = 20
     max_awake: Annotated[
         int, count("Most children at once; past it the longest idle one is hibernated, or the new turn waits.", 1, 1000)
     ] = 50

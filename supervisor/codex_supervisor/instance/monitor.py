@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Hashable
+from pathlib import Path
 
 from codex_control.errors import CodexError
 
@@ -87,19 +88,33 @@ class Monitor:
         shell.dispatch(RecycleWanted(child.generation))
 
     def make_room(self) -> None:
-        """Hibernate idle children, the longest idle first, while there are too many or they hold too much."""
+        """Hibernate idle children, the longest idle first, while there are too many or memory is short."""
         limits = self._house.config.instances
         awake = self._awake()
+        pressed = memory_pressure() > limits.memory_pressure
         count, memory_bytes = len(awake), sum(child.memory_bytes for _, child in awake)
         idle = [(state.idle_since, shell, child) for shell, child in awake if isinstance(state := shell.state, Ready)]
         for _, shell, child in sorted(idle, key=lambda entry: entry[0]):
             if count > limits.max_awake:
                 reason = "max_awake"
-            elif 0 < limits.memory_budget < memory_bytes:
-                reason = "memory"
+            elif pressed or 0 < limits.memory_budget < memory_bytes:
+                # What one of them gives back shows in the pressure only at the next look.
+                reason, pressed = "memory", False
             else:
                 return
             _log.info("hibernated", extra={"instance": shell.record.id, "because": reason})
             self._house.metrics.hibernations.labels(reason=reason).inc()
             shell.dispatch(HibernateWanted())
             count, memory_bytes = count - 1, memory_bytes - child.memory_bytes
+
+
+def memory_pressure() -> float:
+    """Return the percentage of the last ten seconds in which something waited for memory; 0 where nobody counts it.
+
+    Source: Linux's pressure stall information, `some avg10` (Documentation/accounting/psi.rst).
+    """
+    try:
+        some = Path("/proc/pressure/memory").read_text().partition("\n")[0]
+        return float(some.partition("avg10=")[2].partition(" ")[0])
+    except (OSError, ValueError):
+        return 0.0
