@@ -148,19 +148,19 @@ class Housekeeper:
                 written: WrittenFile | None = await self._reader.call(copy)
                 if written is None:
                     return
-                name, offsets = written.name, written.offsets
                 try:
-                    file = await self._writer.call(
-                        partial(shelf.add_file, name=name, size_bytes=written.bytes), durable=True
-                    )
+                    register = partial(shelf.register, written=written, turns=MOVE_TURNS)
+                    file = await self._writer.call(register, durable=True)
                 except CodexError:
-                    self._archive.remove(name.name)
+                    # The file is not deleted here: a commit that reports an error may still be found in the log.
+                    # What the database says next time decides.
+                    self._reconciled = False
                     raise
                 # In portions, so that an accept behind one waits for milliseconds. Where the rest fails, or a crash
                 # comes between, the turns that were not moved are read from the database and move another time.
-                for start in range(0, len(offsets), MOVE_TURNS):
-                    move = partial(shelf.move_turns, file=file, offsets=offsets[start : start + MOVE_TURNS])
-                    await self._writer.call(move, durable=True)
+                for start in range(MOVE_TURNS, len(written.offsets), MOVE_TURNS):
+                    part = written.offsets[start : start + MOVE_TURNS]
+                    await self._writer.call(partial(shelf.move_turns, file=file, offsets=part), durable=True)
             turns -= len(written.offsets)
             _log.info("turns were archived", extra={"instance": instance, "turns": len(written.offsets)})
 

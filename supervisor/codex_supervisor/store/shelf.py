@@ -70,13 +70,21 @@ def write_oldest(db: sqlite3.Connection, archive: Archive, instance: str, turns:
     return None if first is None else archive.write(instance, _bounded(first, lines))
 
 
-def add_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int) -> int:
-    """Take a file into the index, without turns yet; return its id there."""
-    file = db.execute(
-        "INSERT INTO archive_files (name, instance, last, bytes) VALUES (?, ?, ?, ?)",
-        (name.name, name.instance, name.last, size_bytes),
-    ).lastrowid
-    return file or 0
+def register(db: sqlite3.Connection, written: WrittenFile, turns: int) -> int:
+    """Take a new file into the index with its first turns; return its id there.
+
+    Together, because the first turn makes the name unlike any later one's: what stays in the database after a crash
+    is written to a file that begins with another number.
+    """
+    # A file of that name without turns was damaged when it was taken in; it is overwritten now.
+    db.execute(
+        "DELETE FROM archive_files WHERE name = ?"
+        " AND NOT EXISTS (SELECT 1 FROM archived WHERE file = archive_files.id)",
+        (written.name.name,),
+    )
+    file = _add_file(db, written.name, written.bytes)
+    move_turns(db, file, written.offsets[:turns])
+    return file
 
 
 def move_turns(db: sqlite3.Connection, file: int, offsets: Sequence[tuple[int, int]]) -> None:
@@ -120,7 +128,7 @@ def adopt_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int, lines
     ]
     if lines and not new:
         return 0
-    file = add_file(db, name, size_bytes)
+    file = _add_file(db, name, size_bytes)
     db.executemany(
         "INSERT OR IGNORE INTO archived (number, id, request_id, instance, last_seq, file, offset)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -220,6 +228,14 @@ def give_back(db: sqlite3.Connection, pages: int) -> None:
     # The pragma frees one page for each step of the statement, and Python's module takes one step: it has no columns.
     for _ in range(pages):
         db.execute("PRAGMA incremental_vacuum(1)")
+
+
+def _add_file(db: sqlite3.Connection, name: ArchiveName, size_bytes: int) -> int:
+    file = db.execute(
+        "INSERT INTO archive_files (name, instance, last, bytes) VALUES (?, ?, ?, ?)",
+        (name.name, name.instance, name.last, size_bytes),
+    ).lastrowid
+    return file or 0
 
 
 def _oldest(db: sqlite3.Connection, instance: str, turns: int) -> Iterator[ArchivedTurn]:

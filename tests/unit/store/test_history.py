@@ -205,6 +205,13 @@ async def test_wildcards_are_plain_text(store: Store) -> None:
     assert await all_pages(store, None, 5, "a_c") == []
 
 
+async def test_accents_are_not_ignored(store: Store) -> None:
+    await finished(store, 1, prompt="l'ÉTÉ")
+    await finished(store, 2, prompt="l'E\u0301TE\u0301")
+    assert await all_pages(store, None, 5, "l'ete") == []
+    assert await all_pages(store, None, 5, "l'été") == ["turn-2", "turn-1"]
+
+
 async def test_search_goes_through_many_slices(store: Store) -> None:
     for number in range(history.SLICE_TURNS + 50):
         await finished(store, number, prompt="needle" if number in (3, 200) else "hay")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,39 @@ async def test_a_move_that_was_cut_short_neither_loses_nor_doubles(
         assert len(left) >= 96
 
 
+async def test_a_damaged_file_that_a_crash_left_is_written_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(10):
+            await finished(store, number)
+    # Under the very name that the next move will choose.
+    (archive_dir(tmp_path) / "0000000000000001-0000000000000007@blue.jsonl.gz").write_bytes(b"torn")
+    async with opened(tmp_path, entries_per_instance=4) as store:
+        await store.tidy()
+        assert await ids(store) == newest_first(10)
+        assert [path.name[:33] for path in archive_files(tmp_path)] == ["0000000000000001-0000000000000007"]
+    assert rows(tmp_path, "SELECT count(*) FROM archived JOIN archive_files AS f ON f.id = file") == [(7,)]
+
+
+async def test_a_move_cut_short_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut after every single commit of a move: the next start goes on, and again, until all is moved."""
+    monkeypatch.setattr(housekeeping, "MOVE_TURNS", 2)
+    async with opened(tmp_path) as store:
+        for number in range(12):
+            await finished(store, number)
+    cuts = 0
+    while True:
+        commits: list[float] = []
+        async with opened(tmp_path, entries_per_instance=1, on_commit=commits.append) as store:
+            if rows(tmp_path, "SELECT count(*) FROM turns") == [(1,)]:
+                break
+            await wait_for(commits.copy, what="one commit")
+        cuts += 1
+        assert cuts < 12
+        async with opened(tmp_path) as store:
+            assert await ids(store) == newest_first(12)
+    assert rows(tmp_path, "SELECT count(DISTINCT number) FROM archived") == [(11,)]
+
+
 async def test_the_archive_outlives_a_damaged_database(tmp_path: Path) -> None:
     async with opened(tmp_path, entries_per_instance=4) as store:
         for number in range(20):
@@ -150,6 +185,16 @@ async def test_the_archive_outlives_a_damaged_database(tmp_path: Path) -> None:
         old = await store.get_turn("turn-0")
         assert old is not None
         assert await store.accept_turn(turn(0), []) == (old, False)
+
+
+async def test_new_turns_stand_behind_the_archive_of_a_newer_database(tmp_path: Path) -> None:
+    """As after the database, and not the archive, was restored from a backup."""
+    async with opened(tmp_path) as store:
+        await finished(store, 0)
+    (archive_dir(tmp_path) / "0000000000000500-0000000000000600@blue.jsonl.gz").write_bytes(b"")
+    async with opened(tmp_path) as store:
+        await finished(store, 1)
+    assert rows(tmp_path, "SELECT number FROM turns ORDER BY number") == [(1,), (601,)]
 
 
 async def test_an_archive_file_that_is_gone_is_forgotten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -278,6 +323,24 @@ async def test_senseless_limits_are_refused(tmp_path: Path, limit: dict[str, int
         with pytest.raises(BadInput):
             store.set_limits(**limit)
         assert store.limits == before
+
+
+async def test_a_failed_registration_leaves_no_file_in_the_end(tmp_path: Path) -> None:
+    async with opened(tmp_path, lock_wait_s=0.05) as store:
+        for number in range(20):
+            await finished(store, number)
+        await store.tidy()
+        with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            store.set_limits(entries_per_instance=4)
+            with pytest.raises(StoreUnavailable, match="locked"):
+                await store.tidy()
+            assert await ids(store) == newest_first(20)
+            other.execute("ROLLBACK")
+        store.set_limits(entries_per_instance=1000)
+        await store.tidy()
+        assert archive_files(tmp_path) == []
+        assert await ids(store) == newest_first(20)
 
 
 async def test_an_error_is_logged_and_housekeeping_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
