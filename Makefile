@@ -64,9 +64,8 @@ $(BUF):
 
 ## What people run
 
-run: $(READY) $(STUBS_READY) ## Start the service in the foreground, with the demo model where Codex has no login
-	@echo "In another terminal: .venv/bin/codexctl ask 'hello'. Ctrl-C here ends it."
-	.venv/bin/codex-supervisor serve --demo $(ARGS)
+run: $(READY) $(STUBS_READY) ## Set up, start the service, and ask Codex a first question
+	@scripts/first_question.sh
 
 test: $(READY) $(STUBS_READY) $(WHEELS_READY) ## Run the tests, without a network; ARGS='-k name' picks some
 	@$(OFFLINE) $(PYTHON_BIN) -m pytest $(ARGS)

@@ -114,12 +114,18 @@ def checked_socket_path(path: Path) -> str:
 
 
 def make_private_dir(path: Path) -> Path:
-    """Create `path` (and what is missing above it) with mode 0700, or check that it is ours and private.
+    """Create `path` with mode 0700, or check that it is ours and private.
+
+    What is missing above it is made with the same mode, as the XDG specification asks for its directories.
 
     Raises `UnsafePath` where it belongs to another user, is no directory, or others may enter it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (*reversed(path.parents), path):
+            # One by one: `parents=True` would give those above the mode that the umask leaves.
+            if not directory.exists():
+                directory.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)
     except FileExistsError as error:
         raise UnsafePath(what=f"{path} is not a directory", next_step=f"move {path} away") from error
     except OSError as error:

@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-
 # A person's config.toml is a few kilobytes; anything much larger is not one.
 _MAX_CONFIG_BYTES = 1 << 20
 

@@ -16,7 +16,11 @@ from codex_control.paths import Paths
     help="In place of log.level of the configuration.",
 )
 @click.option(
-    "--demo", is_flag=True, help="Answer with the built-in demo model where Codex has no login and no other provider."
+    "--demo",
+    is_flag=True,
+    envvar="CODEX_SUPERVISOR_DEMO",
+    show_envvar=True,
+    help="Answer with the built-in demo model where Codex has no login and no other provider.",
 )
 def serve(log_level: str | None, demo: bool) -> int:
     """Run the supervisor in the foreground, until SIGTERM or Ctrl-C.

@@ -23,6 +23,7 @@ _KEPT = (
     "CODEX_SUPERVISOR_CONFIG",
     "CODEX_SUPERVISOR_STATE_DIR",
     "CODEX_SUPERVISOR_RUNTIME_DIR",
+    "CODEX_SUPERVISOR_DEMO",
 )
 # What login shells have at the least (Debian's /etc/profile, macOS's /etc/paths).
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
