@@ -77,11 +77,17 @@ def working_directory() -> Path:
 
 
 def git_root(start: Path) -> Path:
-    """The nearest directory at or above `start` that holds `.git` (a file in a worktree); `start` where none does."""
-    for directory in (start, *start.parents):
-        try:
-            if (directory / ".git").exists():
-                return directory
-        except PermissionError:
-            continue
-    return start
+    """The nearest directory at or above `start` that is a repository of ours; `start` where none is.
+
+    As git has it, `.git` is a file in a worktree and holds `HEAD` elsewhere, and one that another user put above us
+    counts for nothing (CVE-2022-24765).
+    """
+    return next((directory for directory in (start, *start.parents) if _is_our_repository(directory)), start)
+
+
+def _is_our_repository(directory: Path) -> bool:
+    marker = directory / ".git"
+    try:
+        return marker.stat().st_uid == os.geteuid() and (marker.is_file() or (marker / "HEAD").exists())
+    except OSError:
+        return False

@@ -34,8 +34,8 @@ def one_line(text: str, width: int = 200) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration for people: 0.4 s, 12 s, 3 min 5 s, 2 h 5 min, 4 d 1 h."""
-    if seconds < 10:
+    """A duration for people: 0.4 s, 12 s, 3 min 5 s, 2 h 5 min, 4 d 1 h; whole seconds where it is given in such."""
+    if seconds < 10 and isinstance(seconds, float):
         return f"{seconds:.1f} s"
     whole = int(seconds)
     if whole < 60:

@@ -23,6 +23,8 @@ from codexctl.view.prompt import Prompt
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_S = 0.1
+# Deltas come by the hundred each second; nobody reads so many pictures.
+_BETWEEN_PAINTS_S = 0.05
 
 
 class TerminalView:
@@ -47,6 +49,7 @@ class TerminalView:
         self._introduced: set[str] = set()
         self._asked = ""
         self._begun = False
+        self._painted_s = 0.0
 
     def show(self, event: TurnEvent) -> None:
         """Take one event."""
@@ -98,7 +101,11 @@ class TerminalView:
         return response
 
     def paint(self) -> None:
-        """Print what became final, then draw what changes, or the prompt."""
+        """Print what became final, then draw what changes, or the prompt; not more often than is of use."""
+        now_s = time.monotonic()
+        if now_s - self._painted_s < _BETWEEN_PAINTS_S:
+            return
+        self._painted_s = now_s
         self._print_final_blocks()
         if self._prompts:
             self._put_prompt()

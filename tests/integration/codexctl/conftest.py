@@ -50,6 +50,7 @@ def home() -> Iterator[Path]:
 def environment(home: Path) -> dict[str, str]:
     """The environment of codexctl: nothing of the machine's user but the program search path."""
     (home / "work" / ".git").mkdir(parents=True)
+    (home / "work" / ".git" / "HEAD").touch()
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),

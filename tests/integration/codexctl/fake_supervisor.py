@@ -19,7 +19,6 @@ from codex_control.v1 import (
     history_pb2,
     history_pb2_grpc,
     instances_pb2_grpc,
-    outcome_pb2,
     turns_pb2_grpc,
 )
 from codex_control.v1 import instances_pb2 as ipb
@@ -49,7 +48,7 @@ class FakeTurn:
         self.watchers = 0
         self.emit(accepted=tpb.TurnAccepted(instance="project", profile="default"))
 
-    def emit(self, **event: Message) -> None:
+    def emit(self, **event: Any) -> None:
         """Append one event, given as its field of `TurnEvent`."""
         with self.changed:
             appended = tpb.TurnEvent(turn_id=self.record.id, seq=len(self.events) + 1, **event)
@@ -68,9 +67,8 @@ class FakeTurn:
     def end(self, answer: str = "", outcome: str = "COMPLETED", cause: str = "", error: str = "") -> None:
         """The outcome."""
         self.record.state = tpb.TURN_STATE_ENDED
-        self.record.outcome = outcome_pb2.Outcome.Value(f"OUTCOME_{outcome}")
-        if cause:
-            self.record.cause = outcome_pb2.Cause.Value(f"CAUSE_{cause}")
+        kinds = tpb.Turn(outcome=f"OUTCOME_{outcome}", cause=f"CAUSE_{cause or 'UNSPECIFIED'}")
+        self.record.MergeFrom(kinds)
         self.record.answer, self.record.error = answer, error
         self.record.timings.total.FromMilliseconds(1500)
         self.record.usage.input, self.record.usage.output = 1200, 34

@@ -68,7 +68,12 @@ def test_text_appears_as_it_comes_below_it_what_codex_does(ctl: Ctl, fake: FakeS
 
 def test_a_model_cannot_steer_the_terminal(ctl: Ctl, fake: FakeSupervisor) -> None:
     evil = "\x1b]0;owned\x07\x1b]52;c;cGF3bmVk\x07\x1b[2Jtext\x9b31m"
-    fake.script = lambda turn: (turn.emit(warning=tpb.Warning(message=evil)), answer_with(evil)(turn))  # type: ignore[func-returns-value]
+
+    def script(turn: FakeTurn) -> None:
+        turn.emit(warning=tpb.Warning(message=evil))
+        answer_with(evil)(turn)
+
+    fake.script = script
     with ctl.on_terminal("ask", "hi") as terminal:
         assert terminal.wait_for_exit() == 0
     for sequence in ("\x1b]0", "\x1b]52", "\x1b[2J", "\x9b"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ EVERYTHING = {"CODEX_INSTANCE": "env", "CLAUDE_CODE_SESSION_ID": "session-1"}
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository; the working directory is a folder deep in it."""
     (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").touch()
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
@@ -35,7 +37,18 @@ def test_a_worktree_has_a_file_for_a_git_directory(tmp_path: Path) -> None:
 
 
 def test_outside_of_a_repository_it_is_the_directory_itself(tmp_path: Path) -> None:
-    assert git_root(tmp_path) == tmp_path
+    (tmp_path / ".git").mkdir()  # no repository: without HEAD
+    (tmp_path / "sub").mkdir()
+    assert git_root(tmp_path / "sub") == tmp_path / "sub"
+
+
+def test_a_repository_of_another_user_is_none_of_ours(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    (tmp_path / ".git").write_text("gitdir: /elsewhere")
+    (tmp_path / "sub").mkdir()
+    os.chown(tmp_path / ".git", 12345, 12345)
+    assert git_root(tmp_path / "sub") == tmp_path / "sub"
 
 
 def test_a_path_is_a_workspace(repository: Path) -> None:

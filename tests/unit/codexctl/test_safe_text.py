@@ -45,7 +45,15 @@ def test_one_line_is_cut_to_its_width() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (12.9, "12 s"), (185, "3 min 5 s"), (7500, "2 h 5 min"), (90_000, "1 d 1 h")],
+    [
+        (0.42, "0.4 s"),
+        (3, "3 s"),
+        (3.0, "3.0 s"),
+        (12.9, "12 s"),
+        (185, "3 min 5 s"),
+        (7500, "2 h 5 min"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_durations_are_told_in_two_units(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
