@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,12 @@ from tests.support.waiting import wait_for
 
 START_TIMEOUT_S = 20.0
 
-_SERVE = (
+# What `codex-supervisor serve` does, without its command line.
+_SCRIPT = (
     "import sys; from codex_control.paths import Paths; from codex_supervisor.daemon import serve; "
     "sys.exit(serve(Paths.from_environment()))"
 )
+_SERVE = (sys.executable, "-c", _SCRIPT)
 
 
 @dataclass
@@ -95,6 +97,7 @@ class RunningSupervisor:
     home: CodexHome
     environment: dict[str, str]
     runtime_dir: Path
+    program: Sequence[str] = _SERVE
     process: asyncio.subprocess.Process | None = None
     client: Client = field(init=False)
 
@@ -132,7 +135,7 @@ class RunningSupervisor:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _SERVE, env=self.environment, stdout=descriptor, stderr=descriptor
+                *self.program, env=self.environment, stdout=descriptor, stderr=descriptor
             )
         finally:
             os.close(descriptor)
@@ -176,10 +179,15 @@ class RunningSupervisor:
 
 @asynccontextmanager
 async def supervisor_of(
-    home: CodexHome, runtime_dir: Path, settings: Mapping[str, object] | None = None, **environment: str
+    home: CodexHome,
+    runtime_dir: Path,
+    settings: Mapping[str, object] | None = None,
+    *,
+    program: Sequence[str] = _SERVE,
+    **environment: str,
 ) -> AsyncIterator[RunningSupervisor]:
     """A started supervisor, stopped afterwards with all its children."""
-    made = RunningSupervisor(home, home.environment(runtime_dir, **environment), runtime_dir)
+    made = RunningSupervisor(home, home.environment(runtime_dir, **environment), runtime_dir, program)
     made.configure(settings or {})
     await made.start()
     try:

@@ -1,0 +1,99 @@
+"""`make bench`: prints a table and writes build/bench.json. BENCH_QUICK=1 takes few samples, to see that all works.
+
+Everything runs side by side in one run, rivals in turn (A B A B …), against one stub model that answers at once. It
+judges nothing: the goals beside the figures are for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.figures import Case, table
+from tests.bench.load import measure_load
+from tests.bench.place import Place, open_place
+from tests.bench.programs import measure_programs
+from tests.bench.recovery import measure_adoption, measure_recovery
+from tests.bench.turns import measure_turns
+from tests.support.codex_home import REPOSITORY
+
+OUTPUT = REPOSITORY / "build" / "bench.json"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many samples are taken."""
+
+    turns: int = 60
+    programs: int = 40
+    recoveries: int = 20
+    adoptions: int = 8
+    asks: int = 50
+    instances: int = 20
+
+
+QUICK = Size(turns=5, programs=5, recoveries=2, adoptions=1, asks=10, instances=4)
+
+Bench = Callable[[Place, Size], Awaitable[list[Case]]]
+
+
+async def _turns(place: Place, size: Size) -> list[Case]:
+    async with place.supervisor() as supervisor:
+        return await measure_turns(place, supervisor, size.turns)
+
+
+async def _programs(place: Place, size: Size) -> list[Case]:
+    async with place.supervisor() as supervisor:
+        await supervisor.client.ask("hello", "bench")
+        return measure_programs(place, size.programs)
+
+
+async def _recovery(place: Place, size: Size) -> list[Case]:
+    async with place.supervisor() as supervisor:
+        return await measure_recovery(place, supervisor, size.recoveries)
+
+
+BENCHES: dict[str, Bench] = {
+    "turns": _turns,
+    "programs": _programs,
+    "load": lambda place, size: measure_load(place, size.asks, size.instances),
+    "recovery": _recovery,
+    "adoption": lambda place, size: measure_adoption(place, size.adoptions),
+}
+
+
+async def _run(names: Sequence[str], size: Size) -> list[Case]:
+    cases: list[Case] = []
+    for name in names:
+        # A place for each: one bench's threads and store are no burden to the next.
+        async with open_place() as place:
+            cases += await BENCHES[name](place, size)
+    return cases
+
+
+def main() -> None:
+    """Run the benches named as arguments, all where none is."""
+    parser = argparse.ArgumentParser(prog="make bench", description="measure the supervisor beside its rivals")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"some of {', '.join(BENCHES)}; none means all")
+    parser.add_argument("--out", type=Path, default=OUTPUT, help="where the figures go as JSON")
+    given = parser.parse_args()
+    if unknown := set(given.benches) - set(BENCHES):
+        parser.error(f"there is no bench {', '.join(sorted(unknown))}")
+    size = QUICK if os.environ.get("BENCH_QUICK") == "1" else Size()
+    began = time.monotonic()
+    cases = asyncio.run(_run(given.benches or list(BENCHES), size))
+    print(table(cases))
+    print(f"\n{time.monotonic() - began:.0f} s; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_bytes(msgspec.json.format(msgspec.json.encode([case.figure() for case in cases]), indent=1) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What was measured: samples by case, as a table for people and as a list for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of build/bench.json. `ratio` is this p50 over that of the case `ratio_to`; both may be None."""
+
+    bench: str
+    case: str
+    unit: str
+    p50: float
+    p99: float
+    ratio_to: str | None
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An upper limit: of the ratio where the case has one, else of the p50, in the unit of the case."""
+
+    limit: float
+    stretch: float | None = None
+
+
+@dataclass
+class Case:
+    """The samples of one case, in the order in which they were taken."""
+
+    bench: str
+    name: str
+    unit: str = "ms"
+    against: Case | None = None
+    goal: Goal | None = None
+    samples: list[float] = field(default_factory=list)
+
+    def add(self, sample: float) -> None:
+        """Take one sample in."""
+        self.samples.append(sample)
+
+    def figure(self) -> Figure:
+        """What the samples come to."""
+        p50, p99 = percentile(self.samples, 0.50), percentile(self.samples, 0.99)
+        if self.against is None:
+            return Figure(self.bench, self.name, self.unit, round(p50, 3), round(p99, 3), None, None)
+        ratio = p50 / percentile(self.against.samples, 0.50)
+        return Figure(
+            self.bench, self.name, self.unit, round(p50, 3), round(p99, 3), self.against.name, round(ratio, 3)
+        )
+
+    def verdict(self) -> str:
+        """The goal, and whether it is met; a missed one says by how much."""
+        if self.goal is None:
+            return ""
+        figure = self.figure()
+        value = figure.p50 if figure.ratio is None else figure.ratio
+        text = f"≤ {self.goal.limit:g}"
+        if value > self.goal.limit:
+            over = f"by {value / self.goal.limit - 1:.0%}" if self.goal.limit else f"by {value:g}"
+            return f"{text} MISSED {over}"
+        if self.goal.stretch is None:
+            return f"{text} met"
+        stretch = "met too" if value <= self.goal.stretch else "not met"
+        return f"{text} met (stretch ≤ {self.goal.stretch:g} {stretch})"
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The smallest sample that at least `share` of all samples do not exceed (nearest rank)."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+_HEADINGS = ("bench", "case", "n", "unit", "p50", "p99", "ratio", "goal")
+
+
+def table(cases: Iterable[Case]) -> str:
+    """A table in Markdown that reads well in a terminal too."""
+    rows: list[tuple[str, ...]] = [_HEADINGS]
+    for case in cases:
+        figure = case.figure()
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f} x {figure.ratio_to}"
+        values = (_number(figure.p50), _number(figure.p99))
+        rows.append((case.bench, case.name, str(len(case.samples)), case.unit, *values, ratio, case.verdict()))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.1f}"

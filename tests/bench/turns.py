@@ -1,0 +1,57 @@
+"""A turn straight on the app-server, through the supervisor, and as a whole process, against `codex exec`."""
+
+from __future__ import annotations
+
+import time
+
+from tests.bench.figures import Case, Goal
+from tests.bench.place import PROGRAMS, Place, since_ms
+from tests.support.supervisor import RunningSupervisor
+
+WARM_UP_ROUNDS = 3
+
+
+async def measure_turns(place: Place, supervisor: RunningSupervisor, rounds: int) -> list[Case]:
+    """Take turns: one of each kind in every round, all warm but `codex exec`, which cannot be."""
+    limit = Case("ask", "turn on the app-server")
+    ask = Case("ask", "Turns.Ask", against=limit, goal=Goal(1.10))
+    execute = Case("process", "codex exec")
+    control = Case("process", "codexctl ask", against=execute, goal=Goal(0.8, stretch=0.6))
+    codexctl = str(PROGRAMS / "codexctl")
+    async with place.app_server() as bare:
+        thread = await bare.thread()
+        for number in range(-WARM_UP_ROUNDS, rounds):
+            prompt = f"round {number}"
+            samples = (
+                (limit, await bare.turn_ms(thread, prompt)),
+                (ask, await _ask_ms(supervisor, prompt)),
+                (control, _answered(place.run(codexctl, "ask", "-i", "bench", prompt), prompt)),
+                (
+                    execute,
+                    _answered(
+                        place.run(str(place.codex), "exec", "--skip-git-repo-check", "-s", "workspace-write", prompt),
+                        prompt,
+                    ),
+                ),
+            )
+            if number >= 0:
+                for case, sample in samples:
+                    case.add(sample)
+    return [limit, ask, execute, control]
+
+
+async def _ask_ms(supervisor: RunningSupervisor, prompt: str) -> float:
+    request = supervisor.client.request(prompt, "warm")
+    began = time.perf_counter()
+    answer = ""
+    async for response in supervisor.client.turns.Ask(request):
+        answer = response.event.ended.turn.answer
+    took_ms = since_ms(began)
+    assert answer == f"stub: {prompt}", answer
+    return took_ms
+
+
+def _answered(ran: tuple[float, str], prompt: str) -> float:
+    took_ms, output = ran
+    assert output.strip() == f"stub: {prompt}", output
+    return took_ms
