@@ -60,6 +60,8 @@ class TerminalView:
             self._reasoning = ""
         if kind == "recovery":
             self._drop(event.recovery.superseded_item_ids)
+        elif kind == "retry":
+            self._drop(event.retry.superseded_item_ids)
         if line := notice_line(event):
             self.notice(line)
         match kind:

@@ -16,7 +16,7 @@ import msgspec
 from codex_control.errors import ChildFailed, CodexError, CodexUnusable, LimitExceeded, TimedOut, WrongState
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.notifications import ConfigWarningNotification, Notification
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess
 from codex_supervisor.config import InstancesConfig
@@ -326,6 +326,9 @@ class InstanceShell:
 
     def on_notification(self, notification: Notification) -> None:
         """Take in what the child tells."""
+        if isinstance(notification, ConfigWarningNotification):
+            # It comes with every start and belongs to no turn.
+            _log.warning("codex_warns", extra={"instance": self.record.id, "warning": notification.summary})
         run = self.runs.get(running_turn(self.core.state) or "")
         if run is not None:
             run.feed(notification)

@@ -116,6 +116,8 @@ class Draft:
                 self.usage = usage_record(event.usage)
             case "retry":
                 self.retries = event.retry.count
+                for item_id in event.retry.superseded_item_ids:
+                    self.messages.pop(item_id, None)
             case "tool":
                 self.tools.add((event.tool.item_id, event.tool.completed))
             case "recovery":
@@ -149,13 +151,15 @@ class Draft:
                 if not will_retry:
                     return []
                 self.retries += 1
-                return _event(retry=turns_pb2.ProviderRetry(message=error.message, count=self.retries))
+                # The retry streams under new item ids; what was begun never ends.
+                void = self.drop_unfinished()
+                return _event(
+                    retry=turns_pb2.ProviderRetry(message=error.message, count=self.retries, superseded_item_ids=void)
+                )
             case notifications.WarningNotification(message=message):
                 return warning(message)
             case notifications.ModelReroutedNotification(from_model=old, to_model=new, reason=reason):
                 return warning(f"the provider answers with {new} in place of {old}: {reason}")
-            case notifications.ConfigWarningNotification(summary=summary, details=details):
-                return warning(f"{summary}: {details}" if details else summary)
             case _:
                 return []
 
