@@ -71,7 +71,8 @@ class Client:
 
     async def instance(self, name: str = "main") -> instances_pb2.Instance:
         """How an instance is now."""
-        reply = await self.instances.Get(instances_pb2.GetInstanceRequest(instance=ref(name)))
+        request = instances_pb2.GetInstanceRequest(instance=ref(name))
+        reply: instances_pb2.GetInstanceResponse = await self.instances.Get(request)
         return reply.instance
 
     async def wait_for_state(
@@ -142,7 +143,8 @@ class RunningSupervisor:
 
         async def answers() -> bool:
             if self.process is not None and self.process.returncode is not None:
-                raise AssertionError(f"the supervisor ended: {log.read_text()}")
+                # No AssertionError: that would mean "not yet".
+                raise RuntimeError(f"the supervisor ended: {log.read_text()}")
             return self.socket.exists()
 
         await wait_for(answers, START_TIMEOUT_S, "the control socket")

@@ -164,8 +164,9 @@ class Fleet:
 
         A slow reader misses intermediate states, never the last one, and costs no memory.
         """
-        seen: dict[str, int] = {}
-        first = True
+        # What was deleted before is no news.
+        seen = {name: version for name, version in self.versions.items() if name not in self.shells}
+        first, told_gone = True, False
         while True:
             news = self.news.next()
             for name in sorted(self.shells if first else self.versions):
@@ -174,9 +175,13 @@ class Fleet:
                 version = self.versions.get(name, 0)
                 if seen.get(name, -1) < version:
                     seen[name] = version
-                    yield name, self.shells.get(name)
+                    found = self.shells.get(name)
+                    told_gone = found is None
+                    yield name, found
             first = False
             if only is not None and only.record.id not in self.shells:
+                if not told_gone:  # it went while the reader had the state before it
+                    yield only.record.id, None
                 return
             await news.wait()
 

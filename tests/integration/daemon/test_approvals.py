@@ -57,11 +57,12 @@ class Conversation:
     async def until(self, wanted: Callable[[turns_pb2.TurnEvent], bool]) -> turns_pb2.TurnEvent:
         """Read up to the first event that is wanted."""
         while True:
-            answer = await asyncio.wait_for(self.call.read(), 20)
+            answer: Any = await asyncio.wait_for(self.call.read(), 20)
             assert answer is not grpc.aio.EOF, kinds(self.events)
-            self.events.append(answer.event)
-            if wanted(answer.event):
-                return answer.event
+            event: turns_pb2.TurnEvent = answer.event
+            self.events.append(event)
+            if wanted(event):
+                return event
 
     async def approval(self) -> turns_pb2.ApprovalRequested:
         """Read up to the request."""
