@@ -22,6 +22,7 @@ from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
 from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2_grpc, instances_pb2_grpc, turns_pb2_grpc
 
+from codex_supervisor.child.cgroups import delegated_cgroup
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
@@ -180,6 +181,7 @@ class Daemon:
             binary=self._find_binary,
             environment=dict(os.environ),
             codex_home=str(codex_home(config.codex.home, os.environ)),
+            cgroup=delegated_cgroup(os.environ),
         )
         self._apply(house, config)
         if config.codex.demo_model:
@@ -343,8 +345,9 @@ class Daemon:
         """See `rpc.admin.Supervisor`. A bad configuration raises `BadConfig`, and the present one stays."""
         try:
             wanted = await asyncio.to_thread(load_config, self.paths.config_file)
-        except CodexError:
+        except CodexError as error:
             self._metrics.config_reloads.labels(result="refused").inc()
+            _log.warning("reload_refused", extra={"why": str(error)})
             raise
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from codex_control.paths import Paths
 
@@ -36,4 +37,6 @@ class House:
     """`key=value` settings for Codex beside the configured ones (the demo model's)."""
     child_secrets: dict[str, str] = field(default_factory=dict)
     """Environment variables of children that the supervisor itself makes (the demo model's token)."""
+    cgroup: Path | None = None
+    """Directory of our own control group, where systemd has delegated it."""
     random: random.Random = field(default_factory=random.SystemRandom)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+import msgspec
 from codex_control.errors import ChildFailed, CodexUnusable
 from codex_control.paths import checked_socket_path
 
@@ -82,6 +83,7 @@ def pending_record(spec: ChildSpec, *, started_ns: int) -> ChildRecord:
         boot_id=processes.boot_id(),
         codex_version=spec.binary.version,
         started_ns=started_ns,
+        cgroup=str(spec.cgroup or ""),
     )
 
 
@@ -131,17 +133,7 @@ class ChildProcess:
         """Return what the store keeps of it; `started_ns` is wall-clock time."""
         if started_ns is None:
             return self._record
-        return ChildRecord(
-            token=self._record.token,
-            instance=self._record.instance,
-            generation=self._record.generation,
-            socket=self._record.socket,
-            boot_id=self._record.boot_id,
-            pid=self._record.pid,
-            start_time=self._record.start_time,
-            codex_version=self._record.codex_version,
-            started_ns=started_ns,
-        )
+        return msgspec.structs.replace(self._record, started_ns=started_ns)
 
     def signal(self, number: Signals) -> bool:
         """Signal the process itself, not what it started (`tree.py` does that). False where it is gone."""
@@ -218,20 +210,11 @@ async def spawn(spec: ChildSpec) -> ChildProcess:
         raise ChildFailed(what=f"the child {process.pid} was lost", why="its exit status was taken by somebody else")
     info = processes.read_process(process.pid)
     pending = pending_record(spec, started_ns=0)
-    record = ChildRecord(
-        token=pending.token,
-        instance=pending.instance,
-        generation=pending.generation,
-        socket=pending.socket,
-        boot_id=pending.boot_id,
-        pid=process.pid,
-        start_time=info.start_time if info is not None else 0,
-        codex_version=pending.codex_version,
-    )
+    record = msgspec.structs.replace(pending, pid=process.pid, start_time=info.start_time if info is not None else 0)
     return ChildProcess(record, handle, stderr_log=spec.stderr_log, cgroup=spec.cgroup, adopted=False)
 
 
-def adopt(record: ChildRecord, *, stderr_log: Path | None = None, cgroup: Path | None = None) -> ChildProcess:
+def adopt(record: ChildRecord, *, stderr_log: Path | None = None) -> ChildProcess:
     """Take over a running child of an earlier supervisor.
 
     Raises `ChildFailed` unless the process is verified to be that child; nothing is signalled then.
@@ -247,6 +230,7 @@ def adopt(record: ChildRecord, *, stderr_log: Path | None = None, cgroup: Path |
             why="it is gone" if verdict == "gone" else "its pid belongs to another process now",
             next_step="start a new child",
         )
+    cgroup = Path(record.cgroup) if record.cgroup else None
     return ChildProcess(record, handle, stderr_log=stderr_log, cgroup=cgroup, adopted=True)
 
 

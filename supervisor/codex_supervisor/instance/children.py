@@ -17,6 +17,7 @@ from codex_control.paths import make_private_dir
 
 from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.cgroups import make_group, remove_group
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.providers import provider_variables
@@ -82,6 +83,7 @@ async def bring_up(
         overrides=(*house.child_overrides, *house.config.codex.overrides),
         stderr_log=log,
         cwd=house.codex_home,
+        cgroup=make_group(house.cgroup, socket.stem) if house.cgroup is not None else None,
     )
     started_ns = house.clock.wall_ns()
     await house.store.save_child(pending_record(spec, started_ns=started_ns))
@@ -153,6 +155,7 @@ async def take_down(
                 record.token,
                 thread_ids,
                 clock=house.clock,
+                cgroup=Path(record.cgroup) if record.cgroup else None,
                 term_timeout_s=0.0,
                 kill_timeout_s=limits.kill_timeout,
             )
@@ -162,6 +165,8 @@ async def take_down(
         _log.error("processes_left", extra={"instance": record.instance, "pids": list(report.survivors)})
         await asyncio.sleep(_STILL_THERE_S)
     remove_socket(Path(record.socket))
+    if record.cgroup:
+        remove_group(Path(record.cgroup))
     try:
         await house.store.delete_child(record.token)
     except CodexError as error:

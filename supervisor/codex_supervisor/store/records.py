@@ -187,6 +187,8 @@ class ChildRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Field 22 of /proc/PID/stat: clock ticks since boot (microseconds since the epoch on macOS)."""
     codex_version: str = ""
     started_ns: int = 0
+    cgroup: str = ""
+    """Directory of its own control group; empty where it has none."""
 
 
 class EventRow(msgspec.Struct, frozen=True):
