@@ -13,7 +13,7 @@ from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.instance.events import HibernateWanted, ProbeAnswered, ProbeMissed, RecycleWanted
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
-from codex_supervisor.instance.states import Ready
+from codex_supervisor.instance.states import Busy, Ready
 from codex_supervisor.metrics import ChildSample
 
 _log = logging.getLogger(__name__)
@@ -82,9 +82,15 @@ class Monitor:
         self.make_room()
 
     def _exceeded(self, shell: InstanceShell, child: AwakeChild) -> None:
-        _log.warning("memory_exceeded", extra={"instance": shell.record.id, "memory_bytes": child.memory_bytes})
-        if isinstance(shell.state, Ready):
-            self._house.metrics.hibernations.labels(reason="memory").inc()
+        match shell.state:
+            case Ready() | Busy(then=None):
+                pass
+            case _:
+                return  # it is on its way already
+        limit = self._house.config.instances.memory_limit
+        extra = {"instance": shell.record.id, "memory_bytes": child.memory_bytes, "limit_bytes": limit}
+        _log.warning("memory_exceeded", extra=extra)
+        self._house.metrics.hibernations.labels(reason="memory").inc()
         shell.dispatch(RecycleWanted(child.generation))
 
     def make_room(self) -> None:

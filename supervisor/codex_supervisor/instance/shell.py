@@ -46,12 +46,12 @@ from codex_supervisor.instance.events import (
     TurnAccepted,
     TurnOver,
 )
+from codex_supervisor.instance.notes import idled, restart_reason, state_note
 from codex_supervisor.instance.states import (
     Busy,
     Core,
     Failed,
     Ready,
-    Starting,
     State,
     Stopped,
     next_wake,
@@ -153,22 +153,18 @@ class InstanceShell:
         self._set_timer()
 
     def _note(self, before: Core, event: Event) -> None:
-        state = self.core.state
+        reason = restart_reason(before, event, self.core)
+        if reason is not None:
+            self.house.metrics.restarts.labels(reason=reason).inc()
+        if idled(before, event, self.core):
+            self.house.metrics.hibernations.labels(reason="idle").inc()
         if self.core.restarts != before.restarts:
-            self.house.metrics.restarts.labels(reason=_restart_reason(before.state)).inc()
             self.save(msgspec.structs.replace(self.record, restarts=self.core.restarts))
-        if state_name(state) != state_name(before.state):
+        if state_name(self.core.state) != state_name(before.state):
             self.since_ns = self.house.clock.wall_ns()
-            _log.info(
-                "state_changed",
-                extra={
-                    "instance": self.record.id,
-                    "state": state_name(state),
-                    "was": state_name(before.state),
-                    "because": type(event).__name__,
-                    "attempt": self.core.generation,
-                },
-            )
+        note = state_note(before, event, self.core, self.house.clock.monotonic())
+        if note is not None:
+            _log.info("state_changed", extra={"instance": self.record.id, **note})
         if self.core != before:
             self._queue_moved(before)
             self._on_change(self)
@@ -454,6 +450,7 @@ class InstanceShell:
         limit = self.house.config.turns.queue_limit
         if len(self.core.queue) + self.pending_accepts >= limit + (running_turn(self.state) is None):
             self.house.metrics.queue_rejections.inc()
+            _log.info("queue_full", extra={"instance": self.record.id, "limit": limit})
             raise LimitExceeded(
                 what=f"the queue of instance {self.record.id} is full",
                 why=f"{limit} turns wait already",
@@ -524,13 +521,3 @@ class InstanceShell:
                 await asyncio.sleep(_WRITE_RETRY_S)
             else:
                 return
-
-
-def _restart_reason(before: State) -> str:
-    match before:
-        case Starting():
-            return "start_failed"
-        case Ready(misses=misses) | Busy(misses=misses) if misses:
-            return "probe_misses"
-        case _:
-            return "child_died"

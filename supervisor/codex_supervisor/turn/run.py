@@ -451,7 +451,15 @@ class TurnRun:
             self.house.metrics.recovery_seconds.observe(took_s)
         _log.warning(
             "turn_recovered",
-            extra={"instance": self.record.instance, "turn": self.record.id, "action": policy.value, "took_s": took_s},
+            extra={
+                "instance": self.record.instance,
+                "turn": self.record.id,
+                "action": policy.value,
+                "why": report.what_happened,
+                "commands": len(report.commands),
+                "files": len(report.files),
+                "took_s": None if took_s is None else round(took_s, 3),
+            },
         )
 
     # --- limits -----------------------------------------------------------------------------------------------------
@@ -480,7 +488,15 @@ class TurnRun:
         if quiet_s >= config.stall_after and not len(self.approvals):
             self._last_event_at = self.house.clock.monotonic()
             self.house.metrics.stalls.labels(action=config.on_stall.value).inc()
-            _log.warning("turn_stalled", extra={"instance": self.record.instance, "turn": self.record.id})
+            _log.warning(
+                "turn_stalled",
+                extra={
+                    "instance": self.record.instance,
+                    "turn": self.record.id,
+                    "quiet_s": round(quiet_s),
+                    "action": config.on_stall.value,
+                },
+            )
             for event in warning(f"nothing has come from Codex for {quiet_s:.0f} s"):
                 self.log.append(event)
             if config.on_stall is OnStall.INTERRUPT:
@@ -547,8 +563,14 @@ class TurnRun:
         )
 
     def _count_decision(self, decision: str, by: str) -> None:
-        labels = {"acceptForSession": "accept_for_session"}
-        self.house.metrics.approvals.labels(decision=labels.get(decision, decision), by=by.replace(" ", "_")).inc()
+        label = {"acceptForSession": "accept_for_session"}.get(decision, decision)
+        by_label = by.replace(" ", "_")
+        self.house.metrics.approvals.labels(decision=label, by=by_label).inc()
+        _log.info(
+            "approval_answered",
+            # Not what it was about: commands are the person's own.
+            extra={"instance": self.record.instance, "turn": self.record.id, "decision": label, "by": by_label},
+        )
 
 
 def _ending_of(cause: Cause) -> tuple[Outcome, Cause, str]:
