@@ -67,7 +67,7 @@ def test_an_unreachable_manager_is_explained() -> None:
         raise ServiceUnavailable("failed", why="Failed to connect to bus: No medium found")
 
     assert systemd.version(run) == 252
-    with pytest.raises(ServiceUnavailable, match=r"No medium found\. Log in as this user"):
+    with pytest.raises(ServiceUnavailable, match=r"No medium found.*og in as this user"):
         systemd.reachable_version(run)
 
 
