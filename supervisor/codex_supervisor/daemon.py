@@ -119,12 +119,15 @@ class Daemon:
         self._binary_stamp = (0, 0)
         self._metrics_url = ""
         self._replace = False
+        self._serving = False
 
     async def run(self) -> bool:
         """Start, serve and end; return whether the program is to be replaced by the installed one."""
         self._stop = asyncio.Event()
         tasks = TaskSet(self._task_failed)
         async with contextlib.AsyncExitStack() as stack:
+            # From the first moment to the last: what is told to end, while it starts or ends, leaves no child behind.
+            self._handle_signals(stack)
             # Last in, first out: the store is closed after everything that writes to it.
             self._house = await self._build_house(tasks, stack)
             stack.push_async_callback(tasks.cancel)
@@ -140,7 +143,6 @@ class Daemon:
             await self._start_metrics_page(stack)
             Monitor(self._fleet).start()
             tasks.start(self._metrics.sample_loop_lag(self._clock), "sample loop lag")
-            self._handle_signals(stack)
             await server.set_serving(True)
             self._announce_ready(tasks)
             await self._stop.wait()
@@ -264,6 +266,7 @@ class Daemon:
 
     def _announce_ready(self, tasks: TaskSet) -> None:
         _log.info("ready", extra={"pid": os.getpid(), "version": __version__, "instances": len(self._fleet.shells)})
+        self._serving = True
         self._notifier.ready(self._status_line())
         tasks.start(self._keep_status(), "status line")
         limit_s = watchdog_limit_s()
@@ -369,6 +372,8 @@ class Daemon:
         )
 
     def _reload_on_signal(self) -> None:
+        if not self._serving:
+            return  # the configuration has been read a moment ago
         self._house.tasks.start(self._reload_quietly(), "reload")
 
     async def _reload_quietly(self) -> None:

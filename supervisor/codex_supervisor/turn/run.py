@@ -313,6 +313,7 @@ class TurnRun:
         child, over = self._child, self._over
         if child is None or over is None or over.done():
             return
+        give_up_at = self.house.clock.monotonic() + INTERRUPT_TIMEOUT_S
         thread_id = self.record.thread_id
         interrupt = requests.TurnInterruptParams(thread_id=thread_id, turn_id=self._codex_turn)
         # Commands that the turn started run on after an interrupt unless they are cleaned away.
@@ -324,7 +325,7 @@ class TurnRun:
             _log.info("interrupt_refused", extra={"turn": self.record.id, "error": error.message})
         except (ChildFailed, TimedOut):
             pass  # its end, or our kill below, decides
-        await asyncio.wait({over}, timeout=INTERRUPT_TIMEOUT_S)
+        await asyncio.wait({over}, timeout=max(0.1, give_up_at - self.house.clock.monotonic()))
         if not over.done():
             child.kill("it did not end an interrupted turn")
 
