@@ -172,6 +172,7 @@ class Asks:
         stored, fresh = await self.house.store.accept_turn(record, rows)
         if not fresh:
             return Accepted(stored, self.run_of(stored), attached=True)
+        self.house.metrics.turns_accepted.inc()
         reach("turn-committed")
         run = self.new_run(shell, record, last_seq=1)
         shell.enqueue(run)

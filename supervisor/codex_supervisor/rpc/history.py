@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
+from codex_control.errors import BadInput
 from codex_control.v1 import history_pb2, history_pb2_grpc, instances_pb2
 
 from codex_supervisor.instance.fleet import Fleet
@@ -15,6 +16,7 @@ from codex_supervisor.turn.messages import turn_message
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _DEFAULT_PAGE = 20
+_MAX_SEARCH_CHARACTERS = 1000
 
 
 class HistoryServicer(history_pb2_grpc.HistoryServicer):
@@ -36,6 +38,10 @@ class HistoryServicer(history_pb2_grpc.HistoryServicer):
 
     async def Search(self, request: history_pb2.SearchRequest, context: Context) -> history_pb2.SearchResponse:
         """See history.proto."""
+        if not request.text.strip():
+            raise BadInput(what="nothing to search for", next_step="give a text, or page through the history")
+        if len(request.text) > _MAX_SEARCH_CHARACTERS:
+            raise BadInput(what="the text is too long", why=f"at most {_MAX_SEARCH_CHARACTERS} characters are searched")
         instance = self._instance(request.instance, given=request.HasField("instance"))
         size = page_size(request.page_size, _DEFAULT_PAGE)
         records, token = await self._store.history_search(instance, request.text, size, request.page_token)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -43,12 +44,13 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
             gone.set()
             raise
         try:
-            async for event in self._events(accepted, 0, interactive=request.interactive):
-                if event.HasField("accepted"):
-                    event.accepted.attached = accepted.attached
-                yield turns_pb2.AskResponse(event=event)
-                if request.detach:
-                    return
+            async with contextlib.aclosing(self._events(accepted, 0, interactive=request.interactive)) as events:
+                async for event in events:
+                    if event.HasField("accepted"):
+                        event.accepted.attached = accepted.attached
+                    yield turns_pb2.AskResponse(event=event)
+                    if request.detach:
+                        return
         except (asyncio.CancelledError, GeneratorExit):
             if request.interrupt_on_cancel and accepted.run is not None:
                 self._asks.cancel(accepted.run)
@@ -66,10 +68,15 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
         """See turns.proto."""
         record = await self._asks.find(request.turn_id)
         found = Accepted(record, self._asks.run_of(record), attached=True)
-        async for event in self._events(found, request.after_seq, interactive=request.interactive):
-            yield turns_pb2.AttachResponse(event=event)
+        # A person who leaves is gone at once, and not when the collector comes by.
+        events = self._events(found, request.after_seq, interactive=request.interactive)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield turns_pb2.AttachResponse(event=event)
 
-    async def _events(self, turn: Accepted, after_seq: int, *, interactive: bool) -> AsyncIterator[turns_pb2.TurnEvent]:
+    async def _events(
+        self, turn: Accepted, after_seq: int, *, interactive: bool
+    ) -> AsyncGenerator[turns_pb2.TurnEvent, None]:
         run = turn.run
         if run is None:
             record = await self._asks.find(turn.record.id)

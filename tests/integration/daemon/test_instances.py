@@ -133,7 +133,7 @@ async def test_the_last_of_a_hundred_wishes_at_once_wins(client: Client, name: s
                 return client.instances.Restart(instances_pb2.RestartRequest(instance=ref(name)), timeout=20)
 
     async def all_are_heard() -> None:
-        # gRPC keeps the order of the calls of one method, and of no others: each method's last call is answered at once.
+        # gRPC keeps the order of the calls of one method, not of several: so the last of each method is awaited.
         for kind in kinds_of_wishes:
             async with is_error("INVALID_ARGUMENT"):
                 await wish(kind, "")
