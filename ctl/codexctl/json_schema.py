@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from codex_control.v1.admin_pb2 import Check, DrainResponse, LogsResponse, Profile, ReloadResponse, VersionResponse
+from codex_control.v1.admin_pb2 import (
+    Check,
+    DrainResponse,
+    EventsResponse,
+    LogsResponse,
+    Profile,
+    ReloadResponse,
+    VersionResponse,
+)
 from codex_control.v1.history_pb2 import ClearResponse
 from codex_control.v1.instances_pb2 import Instance, Settings, WatchInstancesResponse
 from codex_control.v1.turns_pb2 import RespondResponse, SteerResponse, Turn, TurnEvent
@@ -17,6 +25,7 @@ PRINTED: tuple[type[Message], ...] = (
     Check,
     ClearResponse,
     DrainResponse,
+    EventsResponse,
     Instance,
     LogsResponse,
     Profile,
@@ -68,6 +77,7 @@ VERBS: dict[str, str] = {
     "deny": "RespondResponse",
     "doctor": "Checks",
     "drain": "DrainResponse",
+    "events": "EventsResponse",
     "health": "Health",
     "history": "Turn",
     "history --clear": "ClearResponse",

@@ -16,6 +16,7 @@ VERBS = (
     "deny",
     "doctor",
     "drain",
+    "events",
     "health",
     "history",
     "interrupt",

@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -58,36 +58,47 @@ def parse_line(line: bytes) -> LogLine:
     return LogLine(event, at_ns, level, fields)
 
 
-def tail_records(path: Path, count: int, *, instance: str = "") -> list[LogLine]:
+Wanted = Callable[[LogLine], bool]
+
+
+def of_instance(instance: str) -> Wanted:
+    """Want the records of one instance, or all where `instance` is empty."""
+    return lambda line: not instance or line.fields.get("instance") == instance
+
+
+_EVERY = of_instance("")
+
+
+def tail_records(path: Path, count: int, *, wanted: Wanted = _EVERY) -> list[LogLine]:
     """Return the last `count` records of the log at `path` and its rotated files, oldest first.
 
-    Blocks on the disk: call it in a thread. With `instance` only its records count.
+    Blocks on the disk: call it in a thread. Only `wanted` records count.
     """
     with _Follower(path, partial=True) as follower:
-        return _tail(follower, path, count, instance)
+        return _tail(follower, path, count, wanted)
 
 
 async def read_log(
-    path: Path, *, tail: int, follow: bool, instance: str = "", poll_s: float = 0.25
+    path: Path, *, tail: int, follow: bool, wanted: Wanted = _EVERY, poll_s: float = 0.25
 ) -> AsyncGenerator[LogLine, None]:
-    """Yield the last `tail` records and, where `follow` is set, new ones for ever; none is left out in between.
+    """Yield the last `tail` wanted records and, where `follow` is set, new ones for ever; none is left out in between.
 
     A log that does not exist yet is waited for. Close the generator (`contextlib.aclosing`): it holds the file open.
     """
     with _Follower(path, partial=not follow) as follower:
-        for line in await asyncio.to_thread(_tail, follower, path, tail, instance):
+        for line in await asyncio.to_thread(_tail, follower, path, tail, wanted):
             yield line
         while follow:
             before = follower.offset
             for raw in follower.new_lines():
                 line = parse_line(raw)
-                if not instance or line.fields.get("instance") == instance:
+                if wanted(line):
                     yield line
             if follower.offset == before:
                 await asyncio.sleep(poll_s)
 
 
-def _tail(follower: _Follower, path: Path, count: int, instance: str) -> list[LogLine]:
+def _tail(follower: _Follower, path: Path, count: int, wanted: Wanted) -> list[LogLine]:
     found: deque[LogLine] = deque()
     count = min(count, MAX_TAIL)
     budget = MAX_TAIL_BYTES
@@ -96,7 +107,7 @@ def _tail(follower: _Follower, path: Path, count: int, instance: str) -> list[Lo
     for fd, end in _newest_first(follower, path):
         for raw in _backwards(fd, max(0, end - budget), end):
             line = parse_line(raw)
-            if not instance or line.fields.get("instance") == instance:
+            if wanted(line):
                 found.appendleft(line)
                 if len(found) == count:
                     return list(found)

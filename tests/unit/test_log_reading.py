@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from codex_supervisor.child.logfile import rotate
-from codex_supervisor.log_reading import MAX_LINE_BYTES, LogLine, parse_line, read_log, tail_records
+from codex_supervisor.log_reading import MAX_LINE_BYTES, LogLine, of_instance, parse_line, read_log, tail_records
 from codex_supervisor.logs import start_logs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +86,7 @@ def test_the_tail_of_one_instance(path: Path) -> None:
             LOG.info("event", extra={"instance": "odd" if number % 2 else "even", "number": number})
     finally:
         logs.close()
-    numbers = [line.fields["number"] for line in tail_records(path, 30, instance="odd")]
+    numbers = [line.fields["number"] for line in tail_records(path, 30, wanted=of_instance("odd"))]
     assert numbers == [str(number) for number in range(41, 100, 2)]
 
 
@@ -145,7 +145,9 @@ async def test_following_waits_for_the_log(path: Path) -> None:
 
 
 async def test_following_one_instance_holds_no_more_than_it_must(path: Path) -> None:
-    async with contextlib.aclosing(read_log(path, tail=0, follow=True, instance="a", poll_s=0.01)) as records:
+    async with contextlib.aclosing(
+        read_log(path, tail=0, follow=True, wanted=of_instance("a"), poll_s=0.01)
+    ) as records:
         waiting = asyncio.get_running_loop().create_task(wait_for_messages(records, 1))
         await asyncio.sleep(0)
         append(path, "x" * (3 * MAX_LINE_BYTES) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
@@ -16,6 +17,8 @@ from codex_supervisor.instance.states import running_turn, state_name
 from codex_supervisor.nearest import did_you_mean
 from codex_supervisor.store.records import InstanceRecord, SettingsRecord
 from codex_supervisor.tasks import News
+
+_log = logging.getLogger(__name__)
 
 MAX_INSTANCES = 10_000
 """Known instances at most: a client that makes up names must not fill the memory."""
@@ -136,6 +139,7 @@ class Fleet:
             shell.leaving = False
         del self.shells[shell.record.id]
         await self.house.store.delete_instance(shell.record.id)
+        _log.info("instance_deleted", extra={"instance": shell.record.id})
         self._changed(shell)
 
     def configure(self, shell: InstanceShell, settings: SettingsRecord) -> None:

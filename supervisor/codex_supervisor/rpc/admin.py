@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,15 +12,18 @@ import grpc.aio
 from codex_control.errors import BadInput
 from codex_control.v1 import admin_pb2, admin_pb2_grpc
 
+from codex_supervisor.event_sentences import sentence_of
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import stderr_log
-from codex_supervisor.log_reading import read_log
+from codex_supervisor.log_reading import LogLine, of_instance, read_log
 from codex_supervisor.logs import log_file
 from codex_supervisor.profiles import all_profiles
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:
     from codex_supervisor.doctor import CheckResult
+
+_log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -67,6 +72,9 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     async def Drain(self, request: admin_pb2.DrainRequest, context: Context) -> admin_pb2.DrainResponse:
         """See admin.proto."""
         fleet = self._asks.fleet
+        if self._asks.draining is request.resume:
+            event = "drain_ended" if request.resume else "drain_began"
+            _log.info(event, extra={"turns": fleet.unfinished_turns()})
         self._asks.draining = not request.resume
         if not request.resume:
             limit_s = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else None
@@ -102,13 +110,38 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
             path, only = stderr_log(house, instance), ""
         else:
             path, only = log_file(house.paths), instance
-        async for line in read_log(path, tail=tail, follow=request.follow, instance=only):
-            yield admin_pb2.LogsResponse(
-                at=timestamp(line.at_ns) if line.at_ns is not None else None,
-                level=line.level,
-                message=line.message,
-                fields=line.fields,
-            )
+        wanted = of_instance(only)
+        async with contextlib.aclosing(read_log(path, tail=tail, follow=request.follow, wanted=wanted)) as lines:
+            async for line in lines:
+                yield admin_pb2.LogsResponse(
+                    at=timestamp(line.at_ns) if line.at_ns is not None else None,
+                    level=line.level,
+                    message=line.message,
+                    fields=line.fields,
+                )
+
+    async def Events(
+        self, request: admin_pb2.EventsRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.EventsResponse]:
+        """See admin.proto."""
+        only = of_instance(self._asks.fleet.find(request.instance).record.id if request.HasField("instance") else "")
+        tail = min(request.tail if request.tail > 0 else _DEFAULT_TAIL, _MAX_TAIL)
+        path = log_file(self._asks.house.paths)
+
+        def told(line: LogLine) -> bool:
+            return only(line) and sentence_of(line) is not None
+
+        async with contextlib.aclosing(read_log(path, tail=tail, follow=request.follow, wanted=told)) as lines:
+            async for line in lines:
+                fields = {name: value for name, value in line.fields.items() if name not in ("instance", "logger")}
+                yield admin_pb2.EventsResponse(
+                    at=timestamp(line.at_ns or 0),
+                    level=line.level,
+                    event=line.message,
+                    instance=line.fields.get("instance", ""),
+                    sentence=sentence_of(line) or "",
+                    fields=fields,
+                )
 
     async def Profiles(self, request: admin_pb2.ProfilesRequest, context: Context) -> admin_pb2.ProfilesResponse:
         """See admin.proto."""

@@ -125,6 +125,7 @@ class FakeSupervisor(
         self.version.started_at.FromSeconds(1_700_000_000)
         self.checks = [admin_pb2.Check(name="socket", status=admin_pb2.CHECK_STATUS_OK, found="there")]
         self.logs: list[admin_pb2.LogsResponse] = []
+        self.events: list[admin_pb2.EventsResponse] = []
         self.drained_remaining = 0
         self.hold_watch = False
         self._server: grpc.Server | None = None
@@ -288,6 +289,12 @@ class FakeSupervisor(
     def Logs(self, request: admin_pb2.LogsRequest, context: grpc.ServicerContext) -> Iterator[admin_pb2.LogsResponse]:  # noqa: N802
         self._enter("Logs", request, context)
         yield from self.logs
+
+    def Events(  # noqa: N802
+        self, request: admin_pb2.EventsRequest, context: grpc.ServicerContext
+    ) -> Iterator[admin_pb2.EventsResponse]:
+        self._enter("Events", request, context)
+        yield from self.events
 
     def Profiles(self, request: admin_pb2.ProfilesRequest, context: grpc.ServicerContext) -> admin_pb2.ProfilesResponse:  # noqa: N802
         self._enter("Profiles", request, context)

@@ -9,6 +9,8 @@ from codex_control.v1 import instances_pb2 as ipb
 from codex_control.v1 import turns_pb2 as tpb
 from codexctl.instance_table import HEADINGS
 from codexctl.json_schema import VERBS, printed_schema
+from codexctl.turn_table import local_time
+from google.protobuf import timestamp_pb2
 
 from .conftest import Ctl
 from .fake_supervisor import FakeSupervisor
@@ -24,13 +26,14 @@ LINES = {
     "status INSTANCE": "status project",
     "steer": "steer more",
 }
-NOT_RUNNING = ("approve", "deny", "drain", "interrupt", "logs", "reload", "steer", "stop", "top")
+NOT_RUNNING = ("approve", "deny", "drain", "events", "interrupt", "logs", "reload", "steer", "stop", "top")
 
 
 @pytest.mark.parametrize("name", VERBS)
 def test_json_of_every_verb_fits_its_schema(ctl: Ctl, fake: FakeSupervisor, name: str) -> None:
     ctl("ask", "first")
     fake.logs = [admin_pb2.LogsResponse(level="info", message="started", fields={"pid": "1"})]
+    fake.events = [admin_pb2.EventsResponse(level="info", event="ready", sentence="it is ready", fields={"pid": "1"})]
     result = ctl(*LINES.get(name, name).split(), "--json")
     assert result.code == 0, result.err
     schema = printed_schema() | {"$ref": f"#/$defs/{VERBS[name]}"}
@@ -187,6 +190,23 @@ def test_logs(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert result.out == "warning child_died instance=project pid=7\na line of stderr\n"
     request = fake.last(admin_pb2.LogsRequest)
     assert (request.instance.id, request.tail, request.follow, request.stderr) == ("project", 5, True, True)
+
+
+def test_events(ctl: Ctl, fake: FakeSupervisor) -> None:
+    at = timestamp_pb2.Timestamp(seconds=1_700_000_000)
+    fake.events = [
+        admin_pb2.EventsResponse(at=at, level="info", event="ready", sentence="the supervisor is ready"),
+        admin_pb2.EventsResponse(
+            at=at, level="warning", event="probe_missed", instance="project", sentence="a \x1b[31mprobe\nwas missed"
+        ),
+    ]
+    result = ctl("events", "-i", "project", "-f", "-n", "5")
+    when = local_time(at.seconds)
+    assert result.out == f"{when} the supervisor is ready\n{when} [warning] project: a probe was missed\n"
+    request = fake.last(admin_pb2.EventsRequest)
+    assert (request.instance.id, request.tail, request.follow) == ("project", 5, True)
+    ctl("events")
+    assert not fake.last(admin_pb2.EventsRequest).HasField("instance")
 
 
 def test_interrupt_names_the_turn_or_the_instance(ctl: Ctl, fake: FakeSupervisor) -> None:
