@@ -66,17 +66,18 @@ def _from_code(code: grpc.StatusCode, details: str) -> CodexError:
     match code:
         case grpc.StatusCode.UNAVAILABLE:
             return ServiceUnavailable(
-                "the service cannot be reached", why=details, next_step="codexctl doctor shows what is wrong"
+                "the service cannot be reached", why=details, next_step="`codexctl doctor` shows what is wrong"
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(
-                "the service did not answer in time", next_step="codexctl health and codexctl logs show what it does"
+                "the service did not answer in time",
+                next_step="`codexctl health` and `codexctl logs` show what it does",
             )
         case grpc.StatusCode.UNIMPLEMENTED:
             return WrongState(
                 "the running service does not know this request",
                 why="it is of another version than codexctl",
-                next_step="codexctl reload --exec starts the installed version",
+                next_step="`codexctl reload --exec` starts the installed version",
             )
         case grpc.StatusCode.INVALID_ARGUMENT:
             return BadInput(details)
@@ -89,5 +90,5 @@ def _from_code(code: grpc.StatusCode, details: str) -> CodexError:
         case _:
             pass
     return CodexError(
-        "the service failed", why=f"{code.name}: {details}", next_step="codexctl logs shows what happened there"
+        "the service failed", why=f"{code.name}: {details}", next_step="`codexctl logs` shows what happened there"
     )

@@ -134,5 +134,5 @@ class TurnFeed:
         raise ServiceUnavailable(
             "the connection to the service was lost",
             why=why,
-            next_step=f"codexctl attach {self.attach_id} shows the turn when the service runs again",
+            next_step=f"`codexctl attach {self.attach_id}` shows the turn when the service runs again",
         )

@@ -122,7 +122,7 @@ def _follow_lines(items: Iterator[FeedItem], view: View) -> Turn:
                 return item.ended.turn
         else:
             say(_link_line(item))
-    raise NotFound("the turn has no outcome", next_step="codexctl turns shows where it stands")
+    raise NotFound("the turn has no outcome", next_step="`codexctl turns` shows where it stands")
 
 
 def _follow_on_terminal(session: Session, items: Iterator[FeedItem], details: Details, showing: Showing) -> Turn:

@@ -61,7 +61,7 @@ def named(value: str, origin: str) -> Named:
         raise BadInput(
             what=f"'{value}' from {origin} is no instance",
             why="an id has 1 to 64 letters, digits, dots, underscores and hyphens",
-            next_step="codexctl status lists the instances",
+            next_step="`codexctl status` lists the instances",
         )
     return Named("id", value)
 

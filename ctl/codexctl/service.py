@@ -59,7 +59,7 @@ def is_running(paths: Paths) -> bool:
             return False
         except OSError as error:
             raise ServiceUnavailable(
-                f"{path} cannot be reached", why=error.strerror or str(error), next_step="codexctl doctor says more"
+                f"{path} cannot be reached", why=error.strerror or str(error), next_step="`codexctl doctor` says more"
             ) from error
     return True
 
@@ -69,7 +69,7 @@ def not_running(paths: Paths) -> ServiceUnavailable:
     return ServiceUnavailable(
         "the service is not running",
         why=f"nothing answers on {paths.control_socket}",
-        next_step=f"{start_command(os.environ)} starts it; codexctl ask does so by itself",
+        next_step=f"`{start_command(os.environ)}` starts it; `codexctl ask` does so by itself",
     )
 
 
@@ -106,7 +106,7 @@ def start(paths: Paths, environ: Mapping[str, str], notice: Notice, timeout_s: f
             raise ServiceUnavailable(
                 "the service could not be started",
                 why=why or f"nothing answers on {paths.control_socket} after {timeout_s:.0f} s",
-                next_step="codex-supervisor serve shows in the foreground what is wrong",
+                next_step="`codex-supervisor serve` shows in the foreground what is wrong",
             )
         time.sleep(_POLL_S)
 

@@ -151,5 +151,5 @@ def check_private_dir(path: Path) -> None:
         raise UnsafePath(
             what=f"{path} is open to other users",
             why=f"its mode is {stat.S_IMODE(status.st_mode):04o}",
-            next_step=f"chmod 700 {path}",
+            next_step=f"run `chmod 700 {path}`",
         )

@@ -77,7 +77,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         raise UnsafePath(
             what=f"{path} can be written by other users",
             why=f"its mode is {stat.S_IMODE(status.st_mode):04o}",
-            next_step=f"chmod go-w {path}",
+            next_step=f"run `chmod go-w {path}`",
         )
 
 

@@ -166,7 +166,7 @@ def codex_settings(surroundings: Surroundings) -> dict[str, Any]:
         pass
     except OSError as problem:
         raise BadConfig(
-            f"{path} cannot be read", why=problem.strerror or "", next_step=f"chmod u+r {path}"
+            f"{path} cannot be read", why=problem.strerror or "", next_step=f"run `chmod u+r {path}`"
         ) from problem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise BadConfig(

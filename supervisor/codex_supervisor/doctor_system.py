@@ -91,7 +91,9 @@ def directories(surroundings: Surroundings) -> CheckResult:
             continue
         check_private_dir(path)
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise UnsafePath(f"{path} is not writable", next_step=f"chmod u+rwx {path}, or mount its disk for writing")
+            raise UnsafePath(
+                f"{path} is not writable", next_step=f"run `chmod u+rwx {path}`, or mount its disk for writing"
+            )
     return ok(name, str(paths.state_dir))
 
 

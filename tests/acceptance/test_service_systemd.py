@@ -239,3 +239,44 @@ def test_a_service_that_cannot_come_up_again_leaves_no_child(person: Person, awa
     os.kill(before, signal.SIGKILL)
     person.manager.wait_for_state(UNIT, "failed")
     wait_for_sync(lambda: not Path(f"/proc/{awake_child}").exists(), what="the sweep to end the child")
+
+
+def own_group(pid: int) -> str:
+    """The process's group in the unified hierarchy."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return next(line.removeprefix("0::") for line in lines if line.startswith("0::"))
+
+
+def unified_root() -> Path:
+    """Where the unified hierarchy is mounted: below a hybrid one it has a directory of its own."""
+    hybrid = Path("/sys/fs/cgroup/unified")
+    return hybrid if hybrid.is_dir() else Path("/sys/fs/cgroup")
+
+
+def test_a_stop_ends_what_hides_from_everything_but_the_childs_group(person: Person, awake_child: int) -> None:
+    group = own_group(awake_child)
+    assert "/codex-supervisor.service/child-" in group
+    # A session, an environment and a parent of its own: nothing but the group says whose it is.
+    hidden = subprocess.Popen(["sleep", "300"], env={}, start_new_session=True)
+    try:
+        (unified_root() / group.removeprefix("/") / "cgroup.procs").write_text(str(hidden.pid))
+        person.manager.systemctl("stop", UNIT)
+        assert hidden.wait(timeout=5) in (-signal.SIGTERM, -signal.SIGKILL)
+        assert not (unified_root() / group.removeprefix("/")).exists()
+    finally:
+        if hidden.poll() is None:
+            hidden.kill()
+            hidden.wait()
+
+
+def test_the_watchdog_replaces_a_supervisor_whose_loop_stands_still(person: Person, awake_child: int) -> None:
+    person.manager.drop_in(UNIT, "[Service]\nWatchdogSec=2\n")
+    person.manager.systemctl("restart", UNIT)
+    person.types("codexctl", "start", "one")
+    child = child_of(person)
+    before = person.status()["pid"]
+    assert isinstance(before, int)
+    # Stopped, it is as good as a loop that never turns again.
+    os.kill(before, signal.SIGSTOP)
+    main_process_changes(person, before)
+    assert child_of(person) == child

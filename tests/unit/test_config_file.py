@@ -200,7 +200,7 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("")
     path.chmod(0o602)
-    with pytest.raises(UnsafePath, match=r"Chmod go-w"):
+    with pytest.raises(UnsafePath, match=r"Run `chmod go-w"):
         load_config(path)
 
 

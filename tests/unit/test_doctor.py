@@ -145,7 +145,7 @@ async def test_directories_that_others_may_enter_are_told(surroundings: Surround
     assert (await told(doctor_system.directories, surroundings)).status is CheckStatus.OK
     surroundings.paths.state_dir.mkdir(mode=0o755)
     result = await told(doctor_system.directories, surroundings)
-    assert (result.status, result.fix) == (CheckStatus.ERROR, f"chmod 700 {surroundings.paths.state_dir}")
+    assert (result.status, result.fix) == (CheckStatus.ERROR, f"run `chmod 700 {surroundings.paths.state_dir}`")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def run_command(argv: Sequence[str]) -> str:
         )
     except FileNotFoundError as error:
         raise ServiceUnavailable(
-            f"{argv[0]} is not on PATH", next_step="codex-supervisor serve runs without a service manager"
+            f"{argv[0]} is not on PATH", next_step="`codex-supervisor serve` runs without a service manager"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise ServiceUnavailable(f"{shlex.join(argv)} took more than {COMMAND_TIMEOUT_S:.0f} s") from error

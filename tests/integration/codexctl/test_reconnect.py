@@ -92,7 +92,7 @@ def test_a_service_that_stays_away_ends_it_with_how_to_attach(fake: FakeSupervis
     assert isinstance(next(items), LinkLost)
     with pytest.raises(ServiceUnavailable) as raised:
         next(items)
-    assert raised.value.next_step.startswith("codexctl attach 01TURN0001 ")
+    assert raised.value.next_step.startswith("`codexctl attach 01TURN0001` ")
 
 
 def test_an_error_that_the_service_answers_with_is_not_tried_again(fake: FakeSupervisor) -> None:

@@ -99,7 +99,7 @@ def test_a_service_that_does_not_come_up_says_why(ctl: Ctl) -> None:
     result = ctl("ask", "hi")
     assert (result.code, result.out) == (3, "")
     assert "reading the configuration / config.yaml line 3: no such key 'profil'" in result.err
-    assert "next: codex-supervisor serve shows" in result.err
+    assert "next: `codex-supervisor serve` shows" in result.err
     assert starts(ctl) == ["start"]
 
 
