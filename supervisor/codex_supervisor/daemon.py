@@ -150,9 +150,7 @@ class Daemon:
                 # From here on nothing is decided: a call that ends with the server must not cancel its turn.
                 shell.freeze()
             _log.info("stopping", extra={"because": "replacement" if self._replace else "told to"})
-            if self._replace:
-                self._notifier.reloading("replacing the program")
-            else:
+            if not self._replace:
                 self._notifier.stopping("stopping")
         if self.failure is not None:
             _log.critical("stopped_by_failure", extra={"error": repr(self.failure)})
@@ -386,6 +384,8 @@ class Daemon:
 
     def replace_program(self) -> None:
         """See `rpc.admin.Supervisor`."""
+        # Before the call is answered: `systemctl reload` then waits for the new program's word.
+        self._notifier.reloading("replacing the program")
         self._replace = True
         self._stop.set()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
 
+from codex_supervisor.child.cgroups import remove_group
 from codex_supervisor.child.identity import verify
 from codex_supervisor.child.spawn import remove_socket
 from codex_supervisor.child.tree import sweep
@@ -60,8 +61,9 @@ async def end_recorded_children(paths: Paths, clock: Clock) -> SweepReport:
 async def _end(store: Store, child: ChildRecord, thread_id: str, clock: Clock) -> bool:
     # The session of a child is known to be its own only while the child lives.
     record = child if verify(child) == "same" else None
+    cgroup = Path(child.cgroup) if child.cgroup else None
     try:
-        report = await sweep(child.token, [thread_id], clock=clock, record=record)
+        report = await sweep(child.token, [thread_id], clock=clock, record=record, cgroup=cgroup)
     except CodexError as error:
         _log.error("sweep_failed", extra={"instance": child.instance, "error": str(error)})
         return False
@@ -70,5 +72,7 @@ async def _end(store: Store, child: ChildRecord, thread_id: str, clock: Clock) -
         return False
     if child.socket:
         remove_socket(Path(child.socket))
+    if cgroup is not None:
+        remove_group(cgroup)
     await store.delete_child(child.token)
     return True
