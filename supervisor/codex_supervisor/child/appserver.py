@@ -12,12 +12,12 @@ import itertools
 import logging
 import socket as sockets
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import websockets.asyncio.client
+from codex_control import __version__
 from codex_control.errors import ChildFailed, CodexError, Exit, LimitExceeded, TimedOut
 from codex_control.paths import checked_socket_path
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -185,7 +185,7 @@ class AppServer:
         reply = await self.request(
             "initialize",
             protocol.InitializeParams(
-                client_info=protocol.ClientInfo(name="codex-supervisor", version=_own_version()),
+                client_info=protocol.ClientInfo(name="codex-supervisor", version=__version__),
                 capabilities=protocol.InitializeCapabilities(
                     experimental_api=True, opt_out_notification_methods=list(opt_out)
                 ),
@@ -429,10 +429,3 @@ def _died_early(exited: asyncio.Future[ExitStatus]) -> ChildFailed:
         why=why,
         next_step="look at its last lines (`codexctl status`), most often a mistake in Codex's config.toml",
     )
-
-
-def _own_version() -> str:
-    try:
-        return version("codex-supervisor")
-    except PackageNotFoundError:
-        return "0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ def provider_variables(codex_home: str) -> tuple[str, ...]:
     They are `env_key` and the values of `env_http_headers` of each table below `model_providers`. A file that cannot
     be read names none: Codex itself then says what is wrong with it.
     """
+    # With the first child: until then it would only cost memory (0.6 MB).
+    import tomllib
+
     path = Path(codex_home) / "config.toml"
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -12,7 +13,7 @@ from codex_control.errors import ServiceUnavailable
 from codex_control.paths import checked_socket_path
 from codex_control.v1 import admin_pb2, history_pb2, instances_pb2, turns_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 SERVICES: tuple[str, ...] = tuple(
     descriptor.services_by_name[name].full_name
@@ -35,6 +36,22 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+
+
+class _Reflection(reflection_pb2_grpc.ServerReflectionServicer):
+    """gRPC's own reflection, loaded by its first call: it is for developers, and costs 0.9 MB."""
+
+    async def ServerReflectionInfo(
+        self, request_iterator: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        from grpc_reflection.v1alpha import reflection
+
+        servicer: Any = reflection.aio.ReflectionServicer((*SERVICES, health.SERVICE_NAME, _REFLECTION))
+        async for response in servicer.ServerReflectionInfo(request_iterator, context):
+            yield response
+
+
 class ControlServer:
     """The server; `start` binds it, `stop` ends it after a grace period."""
 
@@ -43,7 +60,7 @@ class ControlServer:
         self.grpc = grpc.aio.server(interceptors=list(interceptors), options=list(_OPTIONS))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self.grpc)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(), self.grpc)  # type: ignore[no-untyped-call]
 
     async def start(self) -> None:
         """Bind the socket with mode 0600 and serve. The caller holds the lock: gRPC would steal a live socket.
