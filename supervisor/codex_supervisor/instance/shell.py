@@ -116,6 +116,7 @@ class InstanceShell:
         self.news = News()
         self._starting: asyncio.Task[None] | None = None
         self._spawned: tuple[ChildProcess, ChildRecord] | None = None
+        self._refusal: CodexUnusable | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -234,6 +235,7 @@ class InstanceShell:
                 on_request=self.on_request,
             )
         except CodexUnusable as error:
+            self._refusal = error
             self._start_failed()
             self.dispatch(StartRefused(generation, str(error)))
             return
@@ -242,7 +244,7 @@ class InstanceShell:
             self._start_failed()
             self.dispatch(ChildDied(generation, str(error), self.house.random.random()))
             return
-        self._spawned = None
+        self._spawned = self._refusal = None
         self.house.metrics.child_starts.labels(result="ready").inc()
         self.house.metrics.start_seconds.observe(self.house.clock.monotonic() - started)
         self.take_child(child)
@@ -408,6 +410,8 @@ class InstanceShell:
 
     def _raise_failure(self) -> None:
         if isinstance(self.state, Failed):
+            if self._refusal is not None and str(self._refusal) == self.state.reason:
+                raise self._refusal
             raise ChildFailed(
                 what=f"instance {self.record.id} could not be started",
                 why="; ".join([self.state.reason, *self.stderr_tail[-3:]]),

@@ -41,6 +41,9 @@ def cause_of(error: TurnError) -> tuple[Cause, str]:
     known = _CAUSES.get(word)
     if known is not None:
         return known
+    if "environment variable" in error.message:
+        # The provider's `env_key`; Codex has no word for it.
+        return Cause.AUTH, "set it in the environment of the service, then restart the instance"
     for status, better in _STATUS_CAUSES.items():
         if f"status {status}" in error.message:
             return _CAUSES[better]

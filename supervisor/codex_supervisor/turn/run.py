@@ -187,6 +187,9 @@ class TurnRun:
         except TimedOut as error:
             child.kill(error.what)
         except AppServerError as error:
+            if child.thread is None:
+                # Codex reads its configuration when it starts, so the next turn gets a new child.
+                self.shell.recycle(child.generation)
             cause, sentence = refusal(error)
             await self.end(Outcome.FAILED, cause, sentence)
         except asyncio.CancelledError:

@@ -54,7 +54,7 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
     """
     if child.thread is not None:
         return child.thread
-    await _check_login(child)
+    await _check_login(child, turn)
     if owner.record.thread_id:
         try:
             child.thread = await _resume(owner, child, turn, profile)
@@ -75,12 +75,17 @@ class NotLoggedIn(CodexError):
     exit_code = Exit.CONFIG
 
 
-async def _check_login(child: AwakeChild) -> None:
+async def _check_login(child: AwakeChild, turn: TurnRecord) -> None:
     # Codex itself tries for long without a login and then gives no reason. This reads files only.
     account = await child.server.request(
         "account/read", requests.GetAccountParams(), requests.GetAccountResponse, REQUEST_TIMEOUT_S
     )
     if account.requires_openai_auth and account.account is None:
+        # With a broken config.toml Codex knows no provider but its own; a thread that nobody uses is how it says so.
+        probe = requests.ThreadStartParams(
+            cwd=turn.request.cwd, approval_policy=_APPROVAL_POLICY, sandbox="read-only", developer_instructions=None
+        )
+        await child.server.request("thread/start", probe, requests.ThreadStartResponse, THREAD_TIMEOUT_S)
         raise NotLoggedIn(next_step="run `codex login`, or name a model provider in Codex's config.toml")
 
 
