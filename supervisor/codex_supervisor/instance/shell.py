@@ -194,14 +194,10 @@ class InstanceShell:
                     self.child.kill(reason)
                 else:
                     tasks.start(self._abandon_start(generation, reason), f"abandon {name}")
-            case RunTurn(turn=turn):
+            case RunTurn(turn=turn) | CarryOn(turn=turn):
                 run, child = self.runs[turn], self.child
                 if child is not None:
                     tasks.start(run.run(child), f"turn {turn}")
-            case CarryOn(turn=turn):
-                run, child = self.runs[turn], self.child
-                if child is not None:
-                    tasks.start(run.carry_on(child), f"turn {turn}")
             case InterruptTurn(turn=turn, cause=cause):
                 tasks.start(self.runs[turn].interrupt(cause), f"interrupt {turn}")
             case EndTurn(turn=turn, outcome=outcome, cause=cause, error=error):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
-from codex_control.errors import ChildFailed, CodexError, TimedOut, WrongState
+from codex_control.errors import ChildFailed, CodexError, NotFound, TimedOut, WrongState
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import notifications as told
@@ -93,10 +94,13 @@ class TurnRun:
         # The wall clock may jump; it is used once, for a turn that an earlier supervisor accepted.
         waited_s = max(0.0, (house.clock.wall_ns() - record.accepted_ns) / 1e9)
         self._accepted_at = house.clock.monotonic() - waited_s
-        self._sent_at: float | None = None
+        self._sent_at = (
+            None if record.sent_ns is None else self._accepted_at + (record.sent_ns - record.accepted_ns) / 1e9
+        )
         self._first_event_at: float | None = None
         self._first_text_at: float | None = None
         self._last_event_at = house.clock.monotonic()
+        self._driving = asyncio.Lock()
         self._child: AwakeChild | None = None
         self._over: asyncio.Future[Turn] | None = None
         self._codex_turn = ""
@@ -120,12 +124,22 @@ class TurnRun:
         self.log.append(turns_pb2.TurnEvent(queued=turns_pb2.TurnQueued(position=position, reason=reason)))
 
     async def run(self, child: AwakeChild) -> None:
-        """Send the turn to `child` for the first time and follow it to its end, or to the child's."""
-        await self._drive(child, fresh=True)
+        """Follow the turn in `child` to its end, or to the child's: sent, or carried on where an earlier one had it."""
+        # What waited for the store while its child died may still be under way when the next child is there.
+        async with self._driving:
+            # An outcome that waits for the disk is an outcome; its record then tells the instance.
+            if self._ended or child.process.exited.done():
+                return
+            # However the child goes, the wait for the turn's end goes with it.
+            exited = partial(self._exited, child)
+            child.process.exited.add_done_callback(exited)
+            try:
+                await self._drive(child)
+            finally:
+                child.process.exited.remove_done_callback(exited)
 
-    async def carry_on(self, child: AwakeChild) -> None:
-        """Find out what became of the turn, and go on with it in `child`."""
-        await self._drive(child, fresh=False)
+    def _exited(self, child: AwakeChild, _status: object) -> None:
+        self.child_lost(child)
 
     def child_lost(self, child: AwakeChild) -> None:
         """Hear that the child is gone: nothing more comes from it."""
@@ -134,6 +148,8 @@ class TurnRun:
             self.approvals.forget()
             if self._over is not None and not self._over.done():
                 self._over.set_exception(ChildFailed("the child is gone"))
+                # Heard of here, also where nobody awaits it yet: asyncio need not report it.
+                self._over.exception()
 
     async def interrupt(self, cause: Cause) -> None:
         """End the turn for `cause`; a child that does not end it in time is killed."""
@@ -157,6 +173,10 @@ class TurnRun:
             try:
                 written = await self.log.end(end)
                 break
+            except NotFound:
+                # Its instance was deleted under it: there is no record to end.
+                written = False
+                break
             except CodexError as failure:
                 # Full disk or a lost store: the turn has ended, so its record must come; nothing else would.
                 _log.error("outcome_not_recorded", extra={"turn": self.record.id, "error": str(failure)})
@@ -167,13 +187,13 @@ class TurnRun:
 
     # --- driving ----------------------------------------------------------------------------------------------------
 
-    async def _drive(self, child: AwakeChild, *, fresh: bool) -> None:
+    async def _drive(self, child: AwakeChild) -> None:
         self._child = child
         self._over = asyncio.get_running_loop().create_future()
         self._last_event_at = self.house.clock.monotonic()
         self._arm_stall_watch()
         try:
-            if fresh:
+            if self.record.sent_ns is None:
                 await self._send(child)
             else:
                 await self._reconcile(child)
@@ -351,9 +371,6 @@ class TurnRun:
     # --- after a death ----------------------------------------------------------------------------------------------
 
     async def _reconcile(self, child: AwakeChild) -> None:
-        if not self.record.thread_id and not self.record.sent_ns:
-            await self._send(child)
-            return
         self._held = []
         try:
             finding = await self._look(child)
