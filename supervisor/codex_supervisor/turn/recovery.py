@@ -44,21 +44,22 @@ class CutOff:
 Finding = Unsent | StillRuns | Over | CutOff
 
 
-def find_turn(recent: Sequence[Turn], turn_id: str) -> Finding:
-    """Return what became of our turn `turn_id`.
+def find_turn(recent: Sequence[Turn], turn_id: str, codex_turn_id: str) -> Finding:
+    """Return what became of our turn `turn_id`, whose latest turn inside Codex was `codex_turn_id` as far as known.
 
     `recent` are the thread's turns with their items, newest first. The one that has our input bears our id as its
-    user message's client id; a turn that only went on from it has no input, and is the one after it.
+    user message's client id. Those right after it that only went on from it have no input, unless it was steered.
     """
     decoded = [(turn, turn.decode_items()) for turn in recent]
     position = next((n for n, (_, items) in enumerate(decoded) if _has_input(items, turn_id)), None)
     if position is None:
         return Unsent()
-    newer = decoded[:position]
-    if any(_has_any_input(items) for _, items in newer):
-        # Somebody asked something else after it: what followed is not ours to judge.
-        newer = []
-    run = [*newer, decoded[position]]
+    run = [decoded[position]]
+    for turn, items in reversed(decoded[:position]):
+        if _has_any_input(items) and turn.id != codex_turn_id:
+            # Somebody asked something else after it: what follows is not ours to judge.
+            break
+        run.insert(0, (turn, items))
     latest = run[0][0]
     kept = [item for _, items in reversed(run) for item in items]
     match latest.status:

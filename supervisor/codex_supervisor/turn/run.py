@@ -46,7 +46,7 @@ INTERRUPT_TIMEOUT_S = 5.0
 # Wait between two tries to record an outcome while the disk is full or the store is not there.
 _RECORD_RETRY_S = 1.0
 
-# Turns looked through for ours after a death; each carrying on adds one.
+# Turns looked through for ours after a death, beside those that carrying on added.
 _RECENT_TURNS = 10
 
 
@@ -397,11 +397,12 @@ class TurnRun:
         thread = await self._open_thread(child, self._profile())
         if thread.id != self.record.thread_id:
             return Unsent()
-        params = requests.ThreadTurnsListParams(thread_id=thread.id, limit=_RECENT_TURNS, items_view="full")
+        limit = _RECENT_TURNS + self.record.recoveries
+        params = requests.ThreadTurnsListParams(thread_id=thread.id, limit=limit, items_view="full")
         reply = await child.server.request(
             "thread/turns/list", params, requests.ThreadTurnsListResponse, REQUEST_TIMEOUT_S
         )
-        return find_turn(reply.data, self.record.id)
+        return find_turn(reply.data, self.record.id, self.record.codex_turn_id)
 
     def _restore(self, kept: Sequence[ThreadItem]) -> None:
         for event in self.draft.restore(kept):
