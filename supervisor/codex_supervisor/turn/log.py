@@ -82,6 +82,9 @@ class TurnLog:
     _news: News = field(default_factory=News)
     _flushing: asyncio.Task[None] | None = None
     _failing: bool = False
+    _last_rows: list[EventRow] | None = None
+    """What is written with the outcome; set once the end has begun."""
+    _written: bool | None = None
 
     def resume_at(self, last_seq: int) -> None:
         """Go on after event `last_seq`, which is in the journal already."""
@@ -90,8 +93,11 @@ class TurnLog:
     def append(self, event: turns_pb2.TurnEvent) -> None:
         """Take an event (its `event` field set) into the record. Never waits; the commit follows at once.
 
-        Text deltas may be joined with the one before while that one waits, and are dropped past the limits.
+        Text deltas may be joined with the one before while that one waits, and are dropped past the limits. What comes
+        once the end has begun is no part of the turn.
         """
+        if self._last_rows is not None:
+            return
         kind = event.WhichOneof("event")
         if kind in ("text", "reasoning"):
             delta = event.text if kind == "text" else event.reasoning
@@ -103,7 +109,8 @@ class TurnLog:
                 return
             self._recorded_bytes += size
             self._pending_bytes += size
-            if self._join(kind, delta.item_id, delta.text, size):
+            # Never over a gap: the notice of it stands where it is.
+            if not self._dropped.count and self._join(kind, delta.item_id, delta.text, size):
                 return
         self._note_dropped()
         self._number(event)
@@ -200,16 +207,18 @@ class TurnLog:
         """
         while self._flushing is not None:
             await self._flushing
-        self._note_dropped()
-        last = turns_pb2.TurnEvent(ended=turns_pb2.TurnEnded())
-        self._number(last)
-        rows = [*self._take_pending(), EventRow(last.seq, last.SerializeToString())]
-        written = await self.store.finish_turn(self.turn_id, end, rows)
+        if self._last_rows is None:
+            self._note_dropped()
+            last = turns_pb2.TurnEvent(ended=turns_pb2.TurnEnded())
+            self._number(last)
+            self._pending.append(last)
+            # Kept until they are written: a second try has the same rows.
+            self._last_rows = self._take_pending()
+        if self._written is None:
+            self._written = await self.store.finish_turn(self.turn_id, end, self._last_rows)
         self.record = await self.store.get_turn(self.turn_id)
-        if written:
-            self._publish(rows)
-        self._news.tell()
-        return written
+        self._publish(self._last_rows)
+        return self._written
 
     @contextmanager
     def attached(self, *, interactive: bool) -> Iterator[None]:
@@ -259,15 +268,18 @@ async def replay(store: Store, record: TurnRecord, after_seq: int) -> AsyncItera
     Where its events were pruned, the last event alone, made from the record.
     """
     position = after_seq
-    ended = False
     while rows := await store.read_events(record.id, position, _PAGE_EVENTS, _PAGE_BYTES):
         for row in rows:
             position = row.seq
             event = turns_pb2.TurnEvent.FromString(row.payload)
-            ended = event.WhichOneof("event") == "ended"
-            yield fill_ended(event, record) if ended else event
-    if not ended and (after_seq == 0 or position > after_seq or not await store.last_seq(record.id)):
-        event = turns_pb2.TurnEvent(turn_id=record.id, seq=max(position, after_seq) + 1, ended=turns_pb2.TurnEnded())
+            if event.WhichOneof("event") == "ended":
+                yield fill_ended(event, record)
+                return
+            yield event
+    # A turn that ended without any event (no such is written) still has a last one.
+    last_seq = max(1, await store.last_seq(record.id))
+    if position < last_seq:
+        event = turns_pb2.TurnEvent(turn_id=record.id, seq=last_seq, ended=turns_pb2.TurnEnded())
         if record.ended_ns is not None:
             event.at.CopyFrom(timestamp(record.ended_ns))
         yield fill_ended(event, record)

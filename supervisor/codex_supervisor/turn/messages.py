@@ -19,8 +19,9 @@ def duration(seconds: float | None) -> Duration | None:
     """Return seconds as a protobuf duration; None stays None (an absent field)."""
     if seconds is None:
         return None
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+    # Rounded: a record that went through a message must be the same record, or it is taken for news.
+    whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(seconds=whole, nanos=nanos)
 
 
 def usage_message(usage: Usage) -> outcome_pb2.TokenUsage:
