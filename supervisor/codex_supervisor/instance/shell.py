@@ -445,7 +445,7 @@ class InstanceShell:
             raise WrongState(
                 what=f"instance {self.record.id} has failed",
                 why="; ".join([self.state.reason, *self.stderr_tail[-3:]]),
-                next_step=f"mend the cause, then `codexctl restart -i {self.record.id}`",
+                next_step=f"mend the cause, then `codexctl restart {self.record.id}`",
             )
         limit = self.house.config.turns.queue_limit
         if len(self.core.queue) + self.pending_accepts >= limit + (running_turn(self.state) is None):

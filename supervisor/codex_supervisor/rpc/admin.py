@@ -104,7 +104,10 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         instance = self._asks.fleet.find(request.instance).record.id if request.HasField("instance") else ""
         tail = min(request.tail if request.tail > 0 else _DEFAULT_TAIL, _MAX_TAIL)
         if request.stderr and not instance:
-            raise BadInput(what="no instance is named", next_step="say whose error output is wanted (-i)")
+            raise BadInput(
+                what="no instance is named",
+                next_step="say whose error output is wanted: `codexctl logs INSTANCE --stderr`",
+            )
         if request.stderr:
             # Its lines bear no instance: the file is the instance's own.
             path, only = stderr_log(house, instance), ""
