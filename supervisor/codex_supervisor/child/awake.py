@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from codex_supervisor.child.appserver import AppServer
@@ -19,6 +19,10 @@ class LoadedThread:
     id: str
     sandbox: str
     instructions: str
+    sticking: dict[str, str] = field(default_factory=dict)
+    """Overrides of turn/start that are known to stick, by the name of the parameter."""
+    sent: dict[str, str] = field(default_factory=dict)
+    """Those that went with the last turn/start; they count as sticking once Codex has taken it."""
 
 
 @dataclass(slots=True, eq=False)

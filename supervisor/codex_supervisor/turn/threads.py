@@ -98,7 +98,7 @@ async def _resume(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profi
         sandbox=profile.sandbox,
     )
     reply = await child.server.request("thread/resume", params, requests.ThreadResumeResponse, THREAD_TIMEOUT_S)
-    return LoadedThread(reply.thread.id, profile.sandbox, owner.record.instructions)
+    return LoadedThread(reply.thread.id, profile.sandbox, owner.record.instructions, _sticking(turn, reply))
 
 
 async def _start(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:
@@ -120,7 +120,13 @@ async def _start(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profil
             default_effort=reply.reasoning_effort or "",
         )
     )
-    return LoadedThread(reply.thread.id, profile.sandbox, profile.developer_instructions)
+    return LoadedThread(reply.thread.id, profile.sandbox, profile.developer_instructions, _sticking(turn, reply))
+
+
+def _sticking(turn: TurnRecord, reply: requests.ThreadStartResponse | requests.ThreadResumeResponse) -> dict[str, str]:
+    """Return the overrides that hold after a thread was opened for `turn`, as far as they are known."""
+    known = {"cwd": turn.request.cwd, "approval_policy": _APPROVAL_POLICY, "model": reply.model}
+    return known | ({"effort": reply.reasoning_effort} if reply.reasoning_effort else {})
 
 
 def _thread_is_gone(error: AppServerError) -> bool:
@@ -132,7 +138,11 @@ def _thread_is_gone(error: AppServerError) -> bool:
 def turn_params(
     owner: ThreadOwner, thread: LoadedThread, turn: TurnRecord, profile: Profile, *, go_on: bool
 ) -> requests.TurnStartParams:
-    """Return what the turn is sent with; `go_on` sends no input, so that the model goes on from the history."""
+    """Return what the turn is sent with; `go_on` sends no input, so that the model goes on from the history.
+
+    Any override makes Codex answer 3.5 ms later, and all of them stick: only those that change are sent. They are in
+    doubt until `note_sent`.
+    """
     request = turn.request
     inputs: list[requests.UserInput] = []
     if not go_on:
@@ -149,15 +159,28 @@ def turn_params(
             developer_instructions=_changed_instructions(thread.instructions, profile.developer_instructions) or None,
         ),
     )
+    wanted = {
+        "cwd": request.cwd,
+        "model": model,
+        "effort": effort,
+        "summary": str(profile.summary),
+        "approval_policy": _APPROVAL_POLICY,
+    }
+    thread.sent = {name: value for name, value in wanted.items() if value and thread.sticking.get(name) != value}
+    if "model" in thread.sent and effort:
+        # Another model may bring its own.
+        thread.sent["effort"] = effort
+    for name in thread.sent:
+        thread.sticking.pop(name, None)
     return requests.TurnStartParams(
         thread_id=thread.id,
         input=inputs,
         client_user_message_id=None if go_on else turn.id,
-        cwd=request.cwd,
-        model=model or None,
-        effort=effort or None,
-        summary=str(profile.summary),
-        approval_policy=_APPROVAL_POLICY,
+        cwd=thread.sent.get("cwd"),
+        model=thread.sent.get("model"),
+        effort=thread.sent.get("effort"),
+        summary=thread.sent.get("summary"),
+        approval_policy=thread.sent.get("approval_policy"),
         # The mode was given with the thread, where the user's own settings of it (writable roots, network) hold.
         # Only a change is sent, as a policy without those settings.
         sandbox_policy={"type": _SANDBOX_POLICIES[profile.sandbox]} if profile.sandbox != thread.sandbox else None,
@@ -173,6 +196,7 @@ def _changed_instructions(old: str, new: str) -> str:
 
 def note_sent(owner: ThreadOwner, thread: LoadedThread, profile: Profile) -> None:
     """Remember what now sticks to the thread."""
+    thread.sticking |= thread.sent
     thread.sandbox = profile.sandbox
     if thread.instructions != profile.developer_instructions:
         thread.instructions = profile.developer_instructions
