@@ -88,7 +88,7 @@ check-format: $(READY)
 
 types: $(READY) $(STUBS_READY) ## Check the types, strictly
 	$(PYTHON_BIN) -m mypy
-	$(PYTHON_BIN) -m mypy scripts packaging
+	$(PYTHON_BIN) -m mypy scripts packaging deploy
 
 proto: $(STUBS_READY) ## Generate the Python stubs of the API
 
@@ -100,11 +100,11 @@ check-proto: $(BUF)
 proto-baseline: $(BUF) ## Make the API as it is now the one that may not be broken; part of a release
 	$(BUF) build --exclude-source-info -o proto/baseline.json
 
-docs: $(READY) $(STUBS_READY) ## Write the pages of docs/ anew that come from the sources
-	$(PYTHON_BIN) scripts/generate_docs.py
+docs: $(READY) $(STUBS_READY) ## Write anew what comes from the sources: pages of docs/, Grafana dashboards
+	$(PYTHON_BIN) -m scripts.generate_docs
 
 check-docs: $(READY) $(STUBS_READY)
-	$(PYTHON_BIN) scripts/generate_docs.py --check
+	$(PYTHON_BIN) -m scripts.generate_docs --check
 
 bench: $(READY) $(STUBS_READY) ## Measure; writes figures, judges nothing
 	$(OFFLINE) $(PYTHON_BIN) -m tests.bench $(ARGS)

@@ -1,4 +1,7 @@
-"""Writes the reference pages that come from the sources, or with `--check` says which are not current."""
+"""Writes the pages and dashboards that come from the sources, or with `--check` says which are not current.
+
+Run it as `python -m scripts.generate_docs`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ from codex_supervisor.config_reference import config_reference
 from codex_supervisor.metrics import metrics_reference
 from codexctl.json_schema import printed_schema
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from deploy.grafana.dashboards import dashboards
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PAGES: dict[str, Callable[[], str]] = {
-    "configuration.md": config_reference,
-    "metrics.md": metrics_reference,
-    "codexctl.schema.json": lambda: json.dumps(printed_schema(), indent=1) + "\n",
+    "docs/configuration.md": config_reference,
+    "docs/metrics.md": metrics_reference,
+    "docs/codexctl.schema.json": lambda: json.dumps(printed_schema(), indent=1) + "\n",
 }
+"""Files by their path in the repository."""
 
 
 def main() -> int:
@@ -27,15 +33,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is not current")
     check = parser.parse_args().check
     stale = []
-    for name, page in PAGES.items():
-        file = DOCS / name
-        text = page()
+    texts = {name: page() for name, page in PAGES.items()}
+    texts |= {f"deploy/grafana/{name}": text for name, text in dashboards().items()}
+    for name, text in texts.items():
+        file = ROOT / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             stale.append(name)
             if not check:
                 file.write_text(text, encoding="utf-8")
     for name in stale:
-        print(f"docs/{name} is not current: run make docs" if check else f"docs/{name} written", file=sys.stderr)
+        print(f"{name} is not current: run make docs" if check else f"{name} written", file=sys.stderr)
     return 1 if check and stale else 0
 
 
