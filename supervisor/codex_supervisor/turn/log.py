@@ -205,6 +205,8 @@ class TurnLog:
 
         Raises what the store raises; it may be called again then.
         """
+        if self.record is not None:
+            return False
         while self._flushing is not None:
             await self._flushing
         if self._last_rows is None:

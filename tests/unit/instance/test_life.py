@@ -52,7 +52,7 @@ jitters = st.sampled_from([0.0, 0.5, 0.999])
 
 
 class Life(RuleBasedStateMachine):
-    """See the module. `wanted` is what the last wish leads to: down, up, or up or asleep where time and memory say so."""
+    """See the module. `wanted` is what the last wish leads to: down, up, or "up or asleep" where memory is short."""
 
     world: World
     wanted = "down"
@@ -78,6 +78,8 @@ class Life(RuleBasedStateMachine):
             case "busy child":
                 self.world.ready = 7
                 self.world.tell(ChildAdopted(7, "found"))
+            case _:
+                pass
 
     # --- people -----------------------------------------------------------------------------------------------------
 
