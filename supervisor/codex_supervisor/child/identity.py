@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
+from pathlib import Path
 from typing import Literal
 
 from codex_supervisor.child.processes import boot_id, environment_of, list_processes, read_process
@@ -10,7 +13,18 @@ from codex_supervisor.store.records import ChildRecord
 
 TOKEN_VARIABLE = "CODEX_SUPERVISOR_CHILD"  # noqa: S105 (a name that is looked for, no secret)
 
+_MARK_CHARACTERS = 8
+
 Verdict = Literal["same", "gone", "stranger"]
+
+
+def new_token(runtime_dir: Path) -> str:
+    """Return a token for a child of the supervisor in `runtime_dir`; its beginning says whose child it is."""
+    return f"{_mark(runtime_dir)}-{secrets.token_urlsafe(24)}"
+
+
+def _mark(runtime_dir: Path) -> str:
+    return hashlib.sha256(os.fsencode(runtime_dir)).hexdigest()[:_MARK_CHARACTERS]
 
 
 def verify(record: ChildRecord) -> Verdict:
@@ -48,3 +62,17 @@ def find_by_token(token: str) -> list[int]:
         and (environment_of(process.pid) or {}).get(TOKEN_VARIABLE) == token
     ]
     return [process.pid for process in sorted(carriers, key=lambda process: (process.start_time, process.pid))]
+
+
+def living_tokens(runtime_dir: Path) -> set[str]:
+    """Return the tokens of living processes that are ours by their mark.
+
+    Reads the whole process table, as `find_by_token` does.
+    """
+    mark = f"{_mark(runtime_dir)}-"
+    tokens = {
+        (environment_of(process.pid) or {}).get(TOKEN_VARIABLE, "")
+        for process in list_processes()
+        if not process.zombie and process.pid != os.getpid()
+    }
+    return {token for token in tokens if token.startswith(mark)}

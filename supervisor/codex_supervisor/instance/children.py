@@ -19,6 +19,7 @@ from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.cgroups import make_group, remove_group
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
+from codex_supervisor.child.identity import new_token
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
@@ -62,7 +63,7 @@ async def bring_up(
     """
     binary = await house.binary()
     # A short name: the socket's path must fit into 107 bytes, and says nothing that the record does not.
-    token = secrets.token_urlsafe(24)
+    token = new_token(house.paths.runtime_dir)
     socket = make_private_dir(house.paths.children_dir) / f"{secrets.token_hex(6)}.sock"
     log = stderr_log(house, instance)
     make_private_dir(log.parent)
@@ -173,3 +174,13 @@ async def take_down(
         # The record of a child that is gone does no harm: the next start finds it gone.
         _log.warning("child_record_left", extra={"instance": record.instance, "error": str(error)})
     house.metrics.stop_seconds.observe(house.clock.monotonic() - started)
+
+
+async def end_unknown(house: House, token: str) -> None:
+    """End a child of ours that stands in no record: the store that knew it was lost.
+
+    Let live, it could hold its conversation against every later child.
+    """
+    _log.warning("unknown_child", extra={"because": "the store does not know it"})
+    record = ChildRecord(token=token, instance="", generation=0, socket="", boot_id="")
+    await take_down(house, record, None, (), cut=True)

@@ -10,8 +10,9 @@ from codex_control.errors import ChildFailed
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.identity import living_tokens
 from codex_supervisor.instance.asks import Asks
-from codex_supervisor.instance.children import adopt_child, take_down
+from codex_supervisor.instance.children import adopt_child, end_unknown, take_down
 from codex_supervisor.instance.events import ChildAdopted, TurnAccepted, TurnFound
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
@@ -30,14 +31,20 @@ async def revive(fleet: Fleet, asks: Asks) -> None:
     Returns when each child is in hand or proven gone; the turns then go on by themselves.
     """
     store = fleet.house.store
+    # Before anything is spawned: those would be unknown too.
+    unknown = await asyncio.to_thread(living_tokens, fleet.house.paths.runtime_dir)
     children: defaultdict[str, list[ChildRecord]] = defaultdict(list)
     for record in await store.load_children():
+        unknown.discard(record.token)
         children[record.instance].append(record)
     turns: defaultdict[str, list[TurnRecord]] = defaultdict(list)
     for turn in await store.unfinished_turns():
         turns[turn.instance].append(turn)
     names = sorted(children.keys() | turns.keys())
-    await asyncio.gather(*(_revive(fleet, asks, name, children[name], turns[name]) for name in names))
+    await asyncio.gather(
+        *(end_unknown(fleet.house, token) for token in unknown),
+        *(_revive(fleet, asks, name, children[name], turns[name]) for name in names),
+    )
 
 
 async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecord], turns: list[TurnRecord]) -> None:

@@ -19,7 +19,7 @@ from codex_supervisor.store.archive import Archive
 from codex_supervisor.store.history import Question
 from codex_supervisor.store.housekeeping import Housekeeper, Limits
 from codex_supervisor.store.journal import InArchive
-from codex_supervisor.store.opening import LOCK_WAIT_S, open_for_reading, open_for_writing
+from codex_supervisor.store.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
 from codex_supervisor.store.reader import Reader
 from codex_supervisor.store.records import (
     ChildRecord,
@@ -79,6 +79,16 @@ class Store:
         quarantined: list[Path | None] = []
 
         def connect() -> sqlite3.Connection:
+            try:
+                return connect_once()
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, sqlite3.Error) or not failures.is_damage(error.__cause__):
+                    raise
+            # Damage behind what a quick opening looks at: the second one looks at everything, and sets the file aside.
+            mark_suspect(path)
+            return connect_once()
+
+        def connect_once() -> sqlite3.Connection:
             db, moved = open_for_writing(path, clock=clock, lock_wait_s=lock_wait_s)
             quarantined.append(moved)
             try:
@@ -102,7 +112,7 @@ class Store:
             await writer.close()
             raise
         store = cls(path, writer, reader, archive, limits)
-        store.quarantined = quarantined[0]
+        store.quarantined = quarantined[-1]
         # The store owns this task: it is awaited in `close`, and `ping` fails when it has died.
         store._housekeeping = asyncio.get_running_loop().create_task(
             store._housekeeper.run(), name="store-housekeeping"

@@ -60,6 +60,8 @@ class Draft:
     muted: set[str] = field(default_factory=set)
     """Messages of which a part was missed: no more pieces of them are shown, the whole comes at their end."""
     usage: Usage = field(default_factory=Usage)
+    codex_turn_id: str = ""
+    """Codex's turn that the followers were told of last."""
     retries: int = 0
     last_error: TurnError | None = None
     streamed_bytes: int = 0
@@ -118,6 +120,8 @@ class Draft:
                 self.retries = event.retry.count
                 for item_id in event.retry.superseded_item_ids:
                     self.messages.pop(item_id, None)
+            case "started":
+                self.codex_turn_id = event.started.codex_turn_id
             case "tool":
                 self.tools.add((event.tool.item_id, event.tool.completed))
             case "recovery":
@@ -203,9 +207,10 @@ class Draft:
             return []
         message = self.messages.setdefault(item_id, Message())
         self.streamed_bytes += len(delta)
-        if not self.over_limit():
-            message.parts.append(delta)
         self.first_text = True
+        if self.over_limit():
+            return []  # the turn is being ended for it
+        message.parts.append(delta)
         return _event(text=turns_pb2.TextDelta(item_id=item_id, text=delta))
 
     def _message(self, item_id: str, text: str, phase: str, *, completed: bool) -> Events:

@@ -49,6 +49,11 @@ _RECORD_RETRY_S = 1.0
 # Turns looked through for ours after a death, beside those that carrying on added.
 _RECENT_TURNS = 10
 
+# How long a living child's own word that a turn was cut off, or is unknown, is not believed: it may be about to begin
+# it, or be about to write its end down.
+_SETTLE_S = 1.0
+_LOOK_AGAIN_S = 0.05
+
 
 class TurnOwner(Protocol):
     """What a run needs of its instance."""
@@ -239,7 +244,9 @@ class TurnRun:
                 self.log.append(event)
         return thread
 
-    async def _send(self, child: AwakeChild, *, go_on: bool = False) -> None:
+    async def _send(
+        self, child: AwakeChild, *, go_on: bool = False, recovery: tuple[OnInterrupted, str] | None = None
+    ) -> None:
         chosen = self._profile()
         thread = await self._open_thread(child, chosen)
         params = turn_params(self.shell, thread, self.record, chosen, go_on=go_on)
@@ -255,13 +262,20 @@ class TurnRun:
         reach("turn-sent")
         note_sent(self.shell, thread, chosen)
         self._note_codex_turn(reply.turn.id)
-        started = turns_pb2.TurnStarted(thread_id=thread.id, codex_turn_id=reply.turn.id)
-        self.log.append(turns_pb2.TurnEvent(started=started))
+        if recovery is not None:
+            self._report(*recovery)
+        self._tell_started()
         await self.house.store.mark_started(self.record.id, codex_turn_id=reply.turn.id)
 
     def _note_codex_turn(self, codex_turn_id: str) -> None:
         self._codex_turn, self._expects_start = codex_turn_id, False
         self.record = msgspec.structs.replace(self.record, codex_turn_id=codex_turn_id)
+
+    def _tell_started(self) -> None:
+        # After the report of a recovery, so that whoever finds this in the journal knows that the report is there too.
+        started = turns_pb2.TurnStarted(thread_id=self.record.thread_id, codex_turn_id=self._codex_turn)
+        self.log.append(turns_pb2.TurnEvent(started=started))
+        self.draft.codex_turn_id = self._codex_turn
 
     # --- what Codex tells -------------------------------------------------------------------------------------------
 
@@ -373,7 +387,7 @@ class TurnRun:
     async def _reconcile(self, child: AwakeChild) -> None:
         self._held = []
         try:
-            finding = await self._look(child)
+            finding = await self._find(child)
             if isinstance(finding, StillRuns):
                 self._note_codex_turn(finding.codex_turn_id)
         finally:
@@ -382,16 +396,26 @@ class TurnRun:
             case Unsent():
                 await self._resend(child)
             case Over(turn=turn, kept=kept):
-                self._restore(kept)
-                if self._over is not None:
-                    self._over.set_result(turn)
+                self._note_codex_turn(turn.id)
+                self._catch_up(kept)
+                # At once: the child may be gone by now, and the turn is over all the same.
+                await self._conclude(turn)
             case StillRuns(kept=kept):
-                self._restore(kept)
+                self._catch_up(kept)
                 self.draft.mute_unfinished()
                 for notification in held:
                     self.feed(notification)
             case CutOff():
                 await self._resume(child, finding)
+
+    async def _find(self, child: AwakeChild) -> Finding:
+        believed_at = self.house.clock.monotonic() + _SETTLE_S
+        while True:
+            finding = await self._look(child)
+            settled = not child.adopted or self.house.clock.monotonic() >= believed_at
+            if settled or isinstance(finding, StillRuns | Over):
+                return finding
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _look(self, child: AwakeChild) -> Finding:
         thread = await self._open_thread(child, self._profile())
@@ -408,13 +432,24 @@ class TurnRun:
         for event in self.draft.restore(kept):
             self.log.append(event)
 
+    def _catch_up(self, kept: Sequence[ThreadItem]) -> None:
+        """Take in what happened while nobody listened."""
+        self._restore(kept)
+        told = self.draft.codex_turn_id
+        if told and told != self._codex_turn:
+            # A supervisor carried the turn on and died before it could say so.
+            policy = self._policy()
+            self._report(OnInterrupted.CONTINUE if policy is OnInterrupted.REPORT else policy)
+        if told != self._codex_turn:
+            self._tell_started()
+
     async def _resend(self, child: AwakeChild) -> None:
         if self._ending is not None:
             await self.end(*_ending_of(self._ending))
             return
         if await self._may_recover():
-            await self._send(child)
-            await self._report(OnInterrupted.CONTINUE, "Codex had not taken the input yet: it is sent again")
+            recovery = (OnInterrupted.CONTINUE, "Codex had not taken the input yet: it is sent again")
+            await self._send(child, recovery=recovery)
 
     async def _resume(self, child: AwakeChild, found: CutOff) -> None:
         self._restore(found.kept)
@@ -423,7 +458,7 @@ class TurnRun:
             return
         policy = self._policy()
         if policy is OnInterrupted.REPORT:
-            await self._report(policy)
+            self._report(policy)
             await self.end(Outcome.INTERRUPTED, Cause.CHILD_DIED, self._what_happened())
             return
         if not await self._may_recover():
@@ -431,8 +466,7 @@ class TurnRun:
         if policy is OnInterrupted.REPLAY:
             revert = requests.ThreadRevertParams(thread_id=self.record.thread_id, before_turn_id=found.first_turn_id)
             await child.server.request("thread/revert", revert, requests.ThreadRevertResponse, REQUEST_TIMEOUT_S)
-        await self._send(child, go_on=policy is OnInterrupted.CONTINUE)
-        await self._report(policy)
+        await self._send(child, go_on=policy is OnInterrupted.CONTINUE, recovery=(policy, ""))
 
     def _policy(self) -> OnInterrupted:
         wanted = self.shell.record.settings.on_interrupted
@@ -453,7 +487,7 @@ class TurnRun:
         reason = self.shell.last_death or "the supervisor was restarted and the child was gone"
         return f"the child died under the turn: {reason}"
 
-    async def _report(self, policy: OnInterrupted, what_next: str = "") -> None:
+    def _report(self, policy: OnInterrupted, what_next: str = "") -> None:
         action, sentence = ACTIONS[policy]
         took_s = self.house.clock.monotonic() - self.shell.died_at if self.shell.died_at else None
         report = turns_pb2.RecoveryReport(

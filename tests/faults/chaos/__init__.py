@@ -1,4 +1,4 @@
-"""Chaos: many clients ask on many instances while children and the supervisor are killed at random; then all is audited.
+"""Chaos: many clients ask while children and the supervisor are killed at random; then everything is audited.
 
 questions.py   prompts, and what each must be answered with
 model.py       the model: a process of its own that answers by the prompt alone

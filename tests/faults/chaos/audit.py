@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def _judge_ask(asked: Asked, recorded: dict[str, Recorded]) -> Iterator[str]:
 def _judge_feed(feed: Followed, turn: Recorded, *, whole: bool) -> Iterator[str]:
     """What a client got is what is recorded: nothing twice, nothing missing, nothing else."""
     seen = [event.seq for event in feed.events]
-    if any(later <= earlier for earlier, later in zip(seen, seen[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(seen)):
         yield f"the client got sequence numbers twice or out of order: {seen}"
     ends = [event.HasField("ended") for event in feed.events].count(True)
     if whole and ends != 1:

@@ -1,4 +1,4 @@
-"""Clients that behave as codexctl does: a lost connection is renewed, with the same request id, after the last event."""
+"""Clients that behave as codexctl does: a lost connection is renewed with the same request id, after the last event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import enum
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +163,7 @@ class Client:
 
     async def _events(
         self, asked: Asked, feed: Followed, *, attach: bool, detach: bool
-    ) -> AsyncIterator[turns_pb2.TurnEvent]:
+    ) -> AsyncGenerator[turns_pb2.TurnEvent, None]:
         async with self._channel() as channel:
             turns = turns_pb2_grpc.TurnsStub(channel)
             if feed.last_seq or attach:

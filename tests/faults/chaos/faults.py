@@ -117,7 +117,7 @@ def processes_of(root: Path) -> dict[int, str]:
         if pid == os.getpid() or not _lives(pid):
             continue
         try:
-            cwd = os.readlink(f"/proc/{pid}/cwd")
+            cwd = str(Path(f"/proc/{pid}/cwd").readlink())
         except OSError:
             cwd = ""
         if mark in line or cwd.startswith(mark) or any(mark in value for value in _environment(pid).values()):
@@ -127,11 +127,11 @@ def processes_of(root: Path) -> dict[int, str]:
 
 def _command_lines() -> list[tuple[int, str]]:
     lines = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             with contextlib.suppress(OSError):
-                raw = Path("/proc", name, "cmdline").read_bytes()
-                lines.append((int(name), raw.replace(b"\0", b" ").decode(errors="replace").strip()))
+                raw = (process / "cmdline").read_bytes()
+                lines.append((int(process.name), raw.replace(b"\0", b" ").decode(errors="replace").strip()))
     return lines
 
 

@@ -59,8 +59,8 @@ def steps_for(prompt: str, *, continues: bool) -> tuple[Step, ...]:
         case "slow":
             return (Text(answer, deltas=30, delay_s=0.06),)
         case "command" if not continues:
-            # It holds a process in a session of its own for a while, which must not outlive the child.
-            return (Command(f"sleep 0.4; echo ran {question.number}"),)
+            # It leaves a process in a session of its own, which must not outlive the child.
+            return (Command(f"setsid sleep 30 >/dev/null 2>&1 & sleep 0.4; echo ran {question.number}"),)
         case "commentary" if not continues:
             return (
                 Text(f"I look at {question.number} first. ", deltas=5, delay_s=0.02),

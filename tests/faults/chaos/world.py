@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import signal
 import sys
@@ -48,6 +47,9 @@ _SETTINGS: dict[str, object] = {
         "probe_timeout": 1,
         "probe_misses": 2,
     },
+    # Codex's sandbox would end with each command what it left; without it, that is the supervisor's.
+    "profiles": {"open": {"sandbox": "danger-full-access"}},
+    "defaults": {"profile": "open"},
     "turns": {"max_recoveries": 100, "queue_limit": 1000},
     "history": {"entries_per_instance": 1_000_000, "events_kept": 100_000},
     "log": {"file_limit": "256 MiB"},
@@ -182,9 +184,9 @@ async def _settled_files(pid: int) -> Counter[str]:
 
 def _files(pid: int) -> Counter[str]:
     kinds: Counter[str] = Counter()
-    for name in os.listdir(f"/proc/{pid}/fd"):
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            target = str(entry.readlink())
             if target not in _POLLERS:
                 kinds[target.partition("[")[0] if target.startswith(("socket:", "pipe:")) else target] += 1
     return kinds
