@@ -13,7 +13,7 @@ from codexctl.output import put, put_message
 from codexctl.safe_text import bytes_text, duration_text, one_line
 from codexctl.session import Session
 
-HEADINGS = ("INSTANCE", "STATE", "SINCE", "PROFILE", "TURN", "QUEUE", "RESTARTS", "MEMORY", "DETAIL")
+HEADINGS = ("INSTANCE", "STATE", "PID", "SINCE", "PROFILE", "TURN", "QUEUE", "RESTARTS", "MEMORY", "DETAIL")
 
 
 def state_name(state: InstanceState) -> str:
@@ -26,6 +26,7 @@ def row(instance: Instance) -> tuple[str, ...]:
     return (
         instance.id,
         state_name(instance.state),
+        str(instance.child.pid or ""),
         _ago(instance.since.seconds),
         instance.settings.profile,
         instance.turn_id,

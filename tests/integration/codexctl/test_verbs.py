@@ -63,7 +63,7 @@ def test_status_is_a_table(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert lines[2] == "degraded: the old database was set aside"
     assert lines[3].split() == list(HEADINGS)
     assert lines[4].startswith("project   ready ")
-    assert lines[5].split(None, 8) == ["broken", "failed", "-", "-", "-", "2", "0", "-", "died 5 times in a row"]
+    assert lines[5].split(None, 9) == ["broken", "failed", "-", "-", "-", "-", "2", "0", "-", "died 5 times in a row"]
 
 
 def test_status_without_instances_says_how_to_make_one(ctl: Ctl, fake: FakeSupervisor) -> None:
