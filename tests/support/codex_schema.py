@@ -39,6 +39,11 @@ class CodexSchema:
         )
         return cls(out)
 
+    def type(self, name: str) -> Json:
+        """The schema of a named type."""
+        found: Json = self._types[name]
+        return found
+
     def check_type(self, name: str, value: object) -> None:
         """Check a value of a named type. Raises `AssertionError` with the path that is wrong."""
         assert name in self._types, f"Codex knows no type {name}"
