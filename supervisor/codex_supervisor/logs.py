@@ -26,7 +26,7 @@ MAX_TEXT = 4096
 OWN_LOGGERS = ("codex_supervisor", "codex_control")
 
 # What every record has; all else came with `extra=`.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "json_line"}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # syslog(3) priorities, which the journal takes from the beginning of a line (sd-daemon(3)).
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -56,6 +56,13 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        # The event loop waits for it: made once for all handlers, and for the file's look at its size.
+        line: str | None = getattr(record, "json_line", None)
+        if line is None:
+            line = record.json_line = self._format(record)
+        return line
+
+    def _format(self, record: logging.LogRecord) -> str:
         at = dt.datetime.fromtimestamp(record.created, dt.UTC)
         line: dict[str, Any] = {
             "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
