@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
@@ -27,6 +28,14 @@ _STATES = {
 }
 
 
+@dataclass(slots=True)
+class _AskCall:
+    """An ask whose receipt is on its way: the client may go and the turn may be accepted, in either order."""
+
+    gone: bool = False
+    accepted: Accepted | None = None
+
+
 class TurnsServicer(turns_pb2_grpc.TurnsServicer):
     """Takes asks, shows turns, and passes on what people say to a running one."""
 
@@ -37,11 +46,12 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
     async def Ask(self, request: turns_pb2.AskRequest, context: Context) -> AsyncIterator[turns_pb2.AskResponse]:
         """See turns.proto."""
         # A client that goes away in this moment leaves a turn that is either not accepted or will run.
-        gone = asyncio.Event()
+        call = _AskCall()
         try:
-            accepted = await self._asks.house.tasks.to_the_end(self._accept(request, gone), "accept")
+            accepted = await self._asks.house.tasks.to_the_end(self._accept(request, call), "accept")
         except asyncio.CancelledError:
-            gone.set()
+            call.gone = True
+            self._interrupt_unwanted(request, call)
             raise
         try:
             async with contextlib.aclosing(self._events(accepted, 0, interactive=request.interactive)) as events:
@@ -56,11 +66,16 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
                 self._asks.cancel(accepted.run)
             raise
 
-    async def _accept(self, request: turns_pb2.AskRequest, gone: asyncio.Event) -> Accepted:
-        accepted = await self._asks.accept(request)
-        if gone.is_set() and request.interrupt_on_cancel and accepted.run is not None:
-            self._asks.cancel(accepted.run)
-        return accepted
+    async def _accept(self, request: turns_pb2.AskRequest, call: _AskCall) -> Accepted:
+        call.accepted = await self._asks.accept(request)
+        self._interrupt_unwanted(request, call)
+        return call.accepted
+
+    def _interrupt_unwanted(self, request: turns_pb2.AskRequest, call: _AskCall) -> None:
+        """Interrupt a turn whose client went away before it had the receipt, where it wanted that."""
+        run = call.accepted.run if call.accepted is not None else None
+        if call.gone and request.interrupt_on_cancel and run is not None:
+            self._asks.cancel(run)
 
     async def Attach(
         self, request: turns_pb2.AttachRequest, context: Context

@@ -24,9 +24,10 @@ from codex_supervisor.store.store import Store
 from codex_supervisor.tasks import News
 from codex_supervisor.turn.messages import timestamp, turn_message
 
-# How much of the journal a follower that fell behind reads at once.
+# How much of the journal a follower that fell behind reads at once. It holds that much while its client does not read,
+# and there may be many such clients.
 _PAGE_EVENTS = 256
-_PAGE_BYTES = 1 << 20
+_PAGE_BYTES = 128 * 1024
 
 # Text deltas that wait for a commit are joined up to this size: one row then stands for many.
 _JOINED_BYTES = 32 * 1024
@@ -216,9 +217,11 @@ class TurnLog:
             self._pending.append(last)
             # Kept until they are written: a second try has the same rows.
             self._last_rows = self._take_pending()
+        record: TurnRecord | None = None
         if self._written is None:
-            self._written = await self.store.finish_turn(self.turn_id, end, self._last_rows)
-        self.record = await self.store.get_turn(self.turn_id)
+            record = await self.store.finish_turn(self.turn_id, end, self._last_rows)
+            self._written = record is not None
+        self.record = record or await self.store.get_turn(self.turn_id)
         self._publish(self._last_rows)
         return self._written
 
