@@ -90,6 +90,13 @@ class FileRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """A moment that no jump of the wall clock moves: seconds on the monotonic clock, in one boot of the machine."""
+
+    boot_id: str
+    monotonic_s: float
+
+
 class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a client asked for; everything needed to send the turn, and to send it again."""
 
@@ -100,6 +107,8 @@ class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     output_schema: str = ""
     show_reasoning: bool | None = None
     timeout_s: float | None = None
+    accepted: Moment | None = None
+    """When it was accepted: what its time limit counts from."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True):

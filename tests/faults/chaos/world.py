@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import signal
 import sys
@@ -96,8 +97,10 @@ async def evidence_of(seconds: float, seed: int, codex: Path) -> AsyncIterator[E
             config = home.home / ".config/codex-supervisor/config.yaml"
             config.parent.mkdir(parents=True)
             config.write_text(yaml.safe_dump(settings))
+            # For a tree other than the installed one.
+            path = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
             service = Service(
-                home.environment(runtime_dir), runtime_dir / "codex-supervisor" / "control.sock", evidence.log
+                home.environment(runtime_dir, **path), runtime_dir / "codex-supervisor" / "control.sock", evidence.log
             )
             try:
                 await _run(evidence, service, runtime_dir, seconds, seed)
