@@ -13,12 +13,13 @@ import msgspec
 from codex_control.errors import BadInput, LimitExceeded, NotFound, WrongState
 from codex_control.v1 import instances_pb2, turns_pb2
 
+from codex_supervisor.child.processes import boot_id
 from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn
 from codex_supervisor.profiles import profile
-from codex_supervisor.store.records import Cause, EventRow, SettingsRecord, TurnRecord, TurnRequest
+from codex_supervisor.store.records import Cause, EventRow, Moment, SettingsRecord, TurnRecord, TurnRequest
 from codex_supervisor.turn.ids import new_turn_id
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.messages import timestamp
@@ -158,7 +159,7 @@ class Asks:
             id=new_turn_id(now_ns),
             request_id=request_id,
             instance=shell.record.id,
-            request=request,
+            request=msgspec.structs.replace(request, accepted=Moment(boot_id(), clock.monotonic())),
             accepted_ns=now_ns,
             thread_id=shell.record.thread_id,
         )

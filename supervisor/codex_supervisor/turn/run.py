@@ -24,7 +24,9 @@ from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.items import ThreadItem
 from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.processes import boot_id
 from codex_supervisor.child.server_requests import ServerRequest
+from codex_supervisor.clock import Clock
 from codex_supervisor.config import ApprovalPolicy, OnInterrupted, OnStall
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
@@ -96,9 +98,7 @@ class TurnRun:
             on_decision=self._count_decision,
             files_of=lambda item_id: [path for item, path in self.draft.files if item == item_id],
         )
-        # The wall clock may jump; it is used once, for a turn that an earlier supervisor accepted.
-        waited_s = max(0.0, (house.clock.wall_ns() - record.accepted_ns) / 1e9)
-        self._accepted_at = house.clock.monotonic() - waited_s
+        self._accepted_at = _accepted_at(record, house.clock)
         self._sent_at = (
             None if record.sent_ns is None else self._accepted_at + (record.sent_ns - record.accepted_ns) / 1e9
         )
@@ -627,6 +627,15 @@ class TurnRun:
             # Not what it was about: commands are the person's own.
             extra={"instance": self.record.instance, "turn": self.record.id, "decision": label, "by": by_label},
         )
+
+
+def _accepted_at(record: TurnRecord, clock: Clock) -> float:
+    """Return when the turn was accepted, on the monotonic clock."""
+    moment = record.request.accepted
+    if moment is not None and moment.boot_id == boot_id():
+        return moment.monotonic_s
+    # The machine was started anew since: the wall clock is all that there is, and it may have jumped.
+    return clock.monotonic() - max(0.0, (clock.wall_ns() - record.accepted_ns) / 1e9)
 
 
 def _ending_of(cause: Cause) -> tuple[Outcome, Cause, str]:
