@@ -48,7 +48,7 @@ class Message:
 
 @dataclass(slots=True)
 class Draft:
-    """The growing record of a turn. `answer_limit` bounds the text in bytes that is kept of unfinished messages."""
+    """The growing record of a turn. `answer_limit` bounds the bytes of all its messages together."""
 
     answer_limit: int
     show_reasoning: bool
@@ -59,6 +59,8 @@ class Draft:
     tools: set[tuple[str, bool]] = field(default_factory=set)
     muted: set[str] = field(default_factory=set)
     """Messages of which a part was missed: no more pieces of them are shown, the whole comes at their end."""
+    joined_late: bool = False
+    """Whether a message may come whose start was missed."""
     usage: Usage = field(default_factory=Usage)
     codex_turn_id: str = ""
     """Codex's turn that the followers were told of last."""
@@ -71,20 +73,16 @@ class Draft:
 
     def answer(self) -> str:
         """Return the final answer: the last message that is not a commentary, else the last message."""
-        last = ""
-        for message in self.messages.values():
-            if message.phase != "commentary" and (message.completed or message.parts):
-                last = message.so_far()
-        if last:
-            return last
-        return next((m.so_far() for m in reversed(self.messages.values()) if m.so_far()), "")
+        newest_first = list(reversed(self.messages.values()))
+        answers = [message for message in newest_first if message.phase != "commentary"]
+        return next((text for message in (*answers, *newest_first) if (text := message.so_far())), "")
 
     def reasoning(self) -> str:
         """Return the reasoning summaries."""
         return "\n\n".join(self.reasoning_parts.values())
 
     def over_limit(self) -> bool:
-        """Whether the answer is longer than the limit."""
+        """Whether the messages are longer than the limit."""
         return self.streamed_bytes > self.answer_limit
 
     def unfinished_items(self) -> list[str]:
@@ -99,8 +97,9 @@ class Draft:
         return void
 
     def mute_unfinished(self) -> None:
-        """Show no more pieces of messages that were streamed in part while somebody else listened."""
+        """Show no pieces of messages that were streamed in part while somebody else listened, or nobody."""
         self.muted.update(self.unfinished_items())
+        self.joined_late = True
 
     def recall(self, event: turns_pb2.TurnEvent) -> None:
         """Take in an event that an earlier supervisor recorded of this turn, so that nothing is reported twice."""
@@ -203,10 +202,12 @@ class Draft:
                 return []
 
     def _text(self, item_id: str, delta: str) -> Events:
+        if self.joined_late and item_id not in self.messages:
+            self.muted.add(item_id)
         if item_id in self.muted:
             return []
         message = self.messages.setdefault(item_id, Message())
-        self.streamed_bytes += len(delta)
+        self.streamed_bytes += len(delta.encode())
         self.first_text = True
         if self.over_limit():
             return []  # the turn is being ended for it
@@ -221,7 +222,7 @@ class Draft:
         # Twice the size is never held: the parts have done their work.
         message.parts.clear()
         message.text, message.completed = text, True
-        self.streamed_bytes = max(self.streamed_bytes, len(text))
+        self.streamed_bytes = max(self.streamed_bytes, len(text.encode()))
         self.first_text = True
         return _event(message=turns_pb2.MessageCompleted(item_id=item_id, text=text, phase=phase))
 
