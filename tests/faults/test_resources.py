@@ -155,12 +155,15 @@ async def test_clients_that_come_and_go_leave_nothing_open(supervisor: RunningSu
     turn = await supervisor.client.ask("first")
     before = open_files(supervisor)
     for _ in range(50):
-        async with grpc.aio.insecure_channel(
-            f"unix:{supervisor.socket}", options=[("grpc.use_local_subchannel_pool", 1)]
-        ) as channel:
-            call = turns_pb2_grpc.TurnsStub(channel).Attach(turns_pb2.AttachRequest(turn_id=turn.id))
-            await call.read()
-            call.cancel()
+        await _come_and_go(supervisor, turn.id)
     # Our own side of a closed channel goes with the collector.
     gc.collect()
     await wait_for(lambda: not open_files(supervisor) - before, what="as few open files as before")
+
+
+async def _come_and_go(supervisor: RunningSupervisor, turn: str) -> None:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"unix:{supervisor.socket}", options=options) as channel:
+        call = turns_pb2_grpc.TurnsStub(channel).Attach(turns_pb2.AttachRequest(turn_id=turn))
+        await call.read()
+        call.cancel()
