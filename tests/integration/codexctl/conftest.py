@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -12,7 +11,6 @@ import select
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,14 +124,14 @@ class Ctl:
         """Start a command on a terminal of its own."""
         main_fd, child_fd = pty.openpty()
         process = subprocess.Popen(
-            [sys.executable, "-m", "codexctl", *arguments],
+            # No preexec_fn: it would fork this process, and a forked gRPC now and then aborts before it is replaced.
+            [sys.executable, "-c", _ON_OWN_TERMINAL, sys.executable, "-m", "codexctl", *arguments],
             env=self.environment | {"COLUMNS": "100", "LINES": "30"},
             cwd=self.directory,
             stdin=child_fd,
             stdout=child_fd,
             stderr=child_fd,
             start_new_session=True,
-            preexec_fn=_own_terminal,
         )
         os.close(child_fd)
         terminal = Terminal(main_fd, process)
@@ -145,9 +143,10 @@ class Ctl:
             os.close(main_fd)
 
 
-def _own_terminal() -> None:
-    # Makes the terminal the one that Ctrl-C is typed on.
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# Makes the terminal the one that Ctrl-C is typed on.
+_ON_OWN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def _written(stream: io.TextIOWrapper) -> str:
