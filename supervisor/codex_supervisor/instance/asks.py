@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from codex_control.errors import BadInput, LimitExceeded, NotFound, WrongState
+from codex_control.errors import BadInput, CodexError, LimitExceeded, NotFound, WrongState
 from codex_control.v1 import instances_pb2, turns_pb2
 
 from codex_supervisor.child.processes import boot_id
@@ -65,10 +65,22 @@ class Asks:
             await underway.wait()
         done = self._underway[ask.request_id] = asyncio.Event()
         try:
-            return await self._known(ask.request_id) or await self._accept(ask)
+            return await self._accept_or_find(ask)
         finally:
             del self._underway[ask.request_id]
             done.set()
+
+    async def _accept_or_find(self, ask: turns_pb2.AskRequest) -> Accepted:
+        try:
+            # A request that is known must make no instance. Where there is one, the journal finds it by itself.
+            known = await self._known(ask.request_id) if self.fleet.lookup(ask.instance) is None else None
+            return known or await self._accept(ask)
+        except CodexError:
+            # What would be refused now may have been accepted before.
+            known = await self._known(ask.request_id)
+            if known is None:
+                raise
+            return known
 
     async def _accept(self, ask: turns_pb2.AskRequest) -> Accepted:
         request = self._checked(ask)
@@ -170,12 +182,17 @@ class Asks:
             accepted=turns_pb2.TurnAccepted(instance=shell.record.id, profile=request.profile),
         )
         rows = [EventRow(1, event.SerializeToString())]
-        stored, fresh = await self.house.store.accept_turn(record, rows)
+        # A turn that goes to Codex at once is written down as sent: a later start may find that it was not, never that
+        # it was and nobody knew.
+        sent_on = shell.free_thread()
+        journaled = msgspec.structs.replace(record, sent_ns=now_ns) if sent_on else record
+        stored, fresh = await self.house.store.accept_turn(journaled, rows)
         if not fresh:
             return Accepted(stored, self.run_of(stored), attached=True)
         self.house.metrics.turns_accepted.inc()
         reach("turn-committed")
         run = self.new_run(shell, record, last_seq=1)
+        run.journaled_on = sent_on
         shell.enqueue(run)
         return Accepted(record, run, attached=False)
 

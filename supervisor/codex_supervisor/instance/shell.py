@@ -457,6 +457,13 @@ class InstanceShell:
                 next_step="wait, use another instance (-i), or raise turns.queue_limit",
             )
 
+    def free_thread(self) -> str:
+        """Return the loaded thread that the turn being accepted goes to at once; empty where it may have to wait."""
+        child = self.child
+        free = isinstance(self.state, Ready) and not self.runs and self.pending_accepts == 1
+        loaded = child.thread if child is not None else None
+        return loaded.id if free and loaded is not None and loaded.id == self.record.thread_id else ""
+
     def enqueue(self, run: TurnRun) -> None:
         """Take a turn that is in the journal."""
         self.runs[run.record.id] = run

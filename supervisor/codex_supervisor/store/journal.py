@@ -87,20 +87,20 @@ def append_events(db: sqlite3.Connection, turn_id: str, events: Sequence[EventRo
     _append(db, row[0], events)
 
 
-def finish(db: sqlite3.Connection, turn_id: str, end: TurnEnd, events: Sequence[EventRow]) -> str | None:
-    """Write the outcome with the last events and return the instance; None, nothing written, where it has one."""
-    row = db.execute("SELECT number, instance, outcome FROM turns WHERE id = ?", (turn_id,)).fetchone()
+def finish(db: sqlite3.Connection, turn_id: str, end: TurnEnd, events: Sequence[EventRow]) -> TurnRecord | None:
+    """Write the outcome with the last events and return the record; None, nothing written, where it has one."""
+    row = db.execute("SELECT number, outcome FROM turns WHERE id = ?", (turn_id,)).fetchone()
     if row is None:
         if _archived(db, "id", turn_id) is None:
             raise _unknown(turn_id)
         return None
-    number, instance, outcome = row
+    number, outcome = row
     if outcome is not None:
         return None
     db.execute(_FINISH_TURN, {**end_values(end), "id": turn_id})
     _append(db, number, events)
     db.execute("UPDATE journals SET ended = 1 WHERE turn = ?", (number,))
-    return str(instance)
+    return turn_by_number(db, number)
 
 
 def read_events(db: sqlite3.Connection, turn_id: str, after_seq: int, limit: int, max_bytes: int) -> list[EventRow]:

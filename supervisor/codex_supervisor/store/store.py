@@ -250,19 +250,18 @@ class Store:
         """Add events. Raises `NotFound`, and `WrongState` where the turn has ended or a sequence number is used."""
         await self._writer.call(lambda db: journal.append_events(db, turn_id, rows), cost_bytes=_events_bytes(rows))
 
-    async def finish_turn(self, turn_id: str, end: TurnEnd, events: Sequence[EventRow]) -> bool:
-        """Write the turn's outcome with its last events; False, with nothing written, where it has one already.
+    async def finish_turn(self, turn_id: str, end: TurnEnd, events: Sequence[EventRow]) -> TurnRecord | None:
+        """Write the turn's outcome with its last events and return its record; None, nothing written, where it has one.
 
         Raises `NotFound`.
         """
         cost = len(end.answer) + len(end.reasoning) + _events_bytes(events)
-        instance = await self._writer.call(
+        record = await self._writer.call(
             lambda db: journal.finish(db, turn_id, end, events), durable=True, cost_bytes=cost
         )
-        if instance is None:
-            return False
-        self._housekeeper.look_at(instance)
-        return True
+        if record is not None:
+            self._housekeeper.look_at(record.instance)
+        return record
 
     async def read_events(self, turn_id: str, after_seq: int, limit: int, max_bytes: int) -> list[EventRow]:
         """Events after `after_seq` in order: at least one where there is one, at most `limit`, about `max_bytes`.

@@ -99,6 +99,8 @@ class TurnRun:
             files_of=lambda item_id: [path for item, path in self.draft.files if item == item_id],
         )
         self._accepted_at = _accepted_at(record, house.clock)
+        self.journaled_on = ""
+        """The thread on which the journal already has the turn as sent, before it is."""
         self._sent_at = (
             None if record.sent_ns is None else self._accepted_at + (record.sent_ns - record.accepted_ns) / 1e9
         )
@@ -186,6 +188,8 @@ class TurnRun:
                 # Full disk or a lost store: the turn has ended, so its record must come; nothing else would.
                 _log.error("outcome_not_recorded", extra={"turn": self.record.id, "error": str(failure)})
                 await asyncio.sleep(_RECORD_RETRY_S)
+        # Whoever waits for the end hears of it first.
+        await asyncio.sleep(0)
         if written:
             self._count_end(end)
         self.shell.turn_over(self.record.id)
@@ -254,7 +258,9 @@ class TurnRun:
             await self.end(*_ending_of(self._ending))
             return
         now_ns = self.house.clock.wall_ns()
-        await self.house.store.mark_sent(self.record.id, thread_id=thread.id, sent_ns=now_ns)
+        if self.journaled_on != thread.id:
+            await self.house.store.mark_sent(self.record.id, thread_id=thread.id, sent_ns=now_ns)
+        self.journaled_on = ""
         self.record = msgspec.structs.replace(self.record, thread_id=thread.id, sent_ns=self.record.sent_ns or now_ns)
         self._sent_at = self._sent_at or self.house.clock.monotonic()
         self._codex_turn, self._expects_start = "", True

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import LimitExceeded, StoreUnavailable, UnsafePath
+from codex_supervisor.store.records import TurnRecord
 from codex_supervisor.store.store import Store
 
 from tests.unit.store.samples import archive_dir, archive_files, database, end, events, finished, opened, turn
@@ -79,7 +80,7 @@ async def a_small_outcome_beside_a_large_one(directory: Path) -> None:
             return_exceptions=True,
         )
         assert isinstance(large, LimitExceeded), large
-        assert small is True, small
+        assert isinstance(small, TurnRecord), small
         assert await ids(store) == ["turn-2"]
 
 

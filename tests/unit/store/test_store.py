@@ -133,11 +133,11 @@ async def test_one_of_many_concurrent_ends_wins(store: Store) -> None:
     results = await asyncio.gather(
         *(store.finish_turn("turn-1", made, events(number + 1)) for number, made in enumerate(ends))
     )
-    assert sum(results) == 1
-    winner = results.index(True)
+    (winner,) = [number for number, result in enumerate(results) if result is not None]
     kept = await store.get_turn("turn-1")
     assert kept is not None
     assert kept.answer == f"answer {winner}"
+    assert results[winner] == kept
     assert [row.seq for row in await store.read_events("turn-1", 0, 99, 9999)] == [winner + 1]
 
 
