@@ -217,9 +217,11 @@ class TurnLog:
             self._pending.append(last)
             # Kept until they are written: a second try has the same rows.
             self._last_rows = self._take_pending()
+        record: TurnRecord | None = None
         if self._written is None:
-            self._written = await self.store.finish_turn(self.turn_id, end, self._last_rows)
-        self.record = await self.store.get_turn(self.turn_id)
+            record = await self.store.finish_turn(self.turn_id, end, self._last_rows)
+            self._written = record is not None
+        self.record = record or await self.store.get_turn(self.turn_id)
         self._publish(self._last_rows)
         return self._written
 
