@@ -94,7 +94,12 @@ class Metrics:
             "Turns that ended, by outcome and cause",
             {"outcome": tuple(Outcome), "cause": (NO_CAUSE, *Cause)},
         )
+        # Made before they are counted: a series that begins at 1 shows no increase for its first event.
         self.turns.labels(outcome=Outcome.COMPLETED, cause=NO_CAUSE)
+        self.turns.labels(outcome=Outcome.CANCELLED, cause=Cause.USER)
+        for outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
+            for cause in Cause:
+                self.turns.labels(outcome=outcome, cause=cause)
         self.running_turns = self._gauge("running_turns", "Turns that run now")
         self.queued_turns = self._gauge("queued_turns", "Turns that wait now")
         self.queue_rejections = self._counter(

@@ -10,6 +10,7 @@ from codex_control.errors import ChildFailed
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.identity import verify
 from codex_supervisor.child.identity import living_tokens
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import adopt_child, end_unknown, take_down
@@ -92,7 +93,9 @@ async def _adopt_newest(shell: InstanceShell, children: list[ChildRecord]) -> Aw
                 house.metrics.adoptions.labels(result="adopted").inc()
                 _log.info("child_adopted", extra={"instance": record.instance, "pid": record.pid})
                 continue
-        house.metrics.adoptions.labels(result="gone").inc()
+        # What was ours and did not answer is ended here; a stranger's process is not touched.
+        found = verify(record) if record.pid > 0 else "gone"
+        house.metrics.adoptions.labels(result="ended" if found == "same" else found).inc()
         await take_down(house, record, None, shell.thread_ids(), cut=True)
     return adopted
 
@@ -104,5 +107,9 @@ async def _revived_run(asks: Asks, shell: InstanceShell, turn: TurnRecord) -> Tu
     while rows := await store.read_events(turn.id, position, _PAGE_EVENTS, _PAGE_BYTES):
         for row in rows:
             position = row.seq
-            run.draft.recall(turns_pb2.TurnEvent.FromString(row.payload))
+            event = turns_pb2.TurnEvent.FromString(row.payload)
+            run.draft.recall(event)
+            run.approvals.recall(event)
+    # Who asked the earlier supervisor asks this one again, or is gone.
+    run.approvals.forget()
     return run
