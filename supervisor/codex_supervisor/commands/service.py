@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from codex_control.paths import Paths
+
 from codex_supervisor.osservice import launchd, systemd
 from codex_supervisor.osservice.own_file import Owner, owner_of
 from codex_supervisor.osservice.plan import Plan, carry_out, describe
