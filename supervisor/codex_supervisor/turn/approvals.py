@@ -60,6 +60,7 @@ class Approvals:
         self._on_decision = on_decision
         self._files_of = files_of
         self._open: dict[str, _Open] = {}
+        self._recalled: list[str] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -90,9 +91,7 @@ class Approvals:
             timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, approval_id)
             self._open[approval_id] = _Open(request, server, timer)
             return
-        # Only a person can answer a question; "yes" to it would have to be made up.
-        question = isinstance(request.params, asked.ToolRequestUserInputParams)
-        yes = policy is ApprovalPolicy.AUTO and not question
+        yes = policy is ApprovalPolicy.AUTO and not _is_question(request.params)
         decision = turns_pb2.DECISION_ACCEPT if yes else turns_pb2.DECISION_DECLINE
         by = "nobody attached" if policy is ApprovalPolicy.INTERACTIVE else "policy"
         self._answer(approval_id, request, server, decision, {}, by)
@@ -117,18 +116,36 @@ class Approvals:
         waiting.timer.cancel()
         self._answer(approval_id, waiting.request, waiting.server, decision, answers, "person")
 
+    def recall(self, event: turns_pb2.TurnEvent) -> None:
+        """Take in an event that an earlier supervisor recorded of this turn, so that no id is given twice."""
+        match event.WhichOneof("event"):
+            case "approval":
+                self._count += 1
+                self._recalled.append(event.approval.approval_id)
+            case "approval_resolved":
+                with contextlib.suppress(ValueError):
+                    self._recalled.remove(event.approval_resolved.approval_id)
+            case _:
+                pass
+
     def forget(self) -> None:
-        """Drop what is open: the child that asked is gone, or the turn is over. A living child asks again."""
-        for waiting in self._open.values():
-            waiting.timer.cancel()
-        self._open.clear()
+        """Drop what is open: whoever asked is gone, or the turn is over. A living child asks again, under a new id."""
+        for approval_id in self._recalled:
+            self._emit_resolved(approval_id, turns_pb2.DECISION_CANCEL, "codex")
+        self._recalled.clear()
+        for approval_id in list(self._open):
+            self._drop(approval_id)
 
     def resolved_by_codex(self, request_id: int | str) -> None:
         """Drop a request that Codex no longer wants answered."""
         for approval_id, waiting in list(self._open.items()):
             if waiting.request.id == request_id:
-                del self._open[approval_id]
-                waiting.timer.cancel()
+                self._drop(approval_id)
+
+    def _drop(self, approval_id: str) -> None:
+        self._open.pop(approval_id).timer.cancel()
+        # Whoever shows the question need show it no longer.
+        self._emit_resolved(approval_id, turns_pb2.DECISION_CANCEL, "codex")
 
     def _expire(self, approval_id: str) -> None:
         waiting = self._open.pop(approval_id)
@@ -145,11 +162,11 @@ class Approvals:
     ) -> None:
         self._send(server.reply(request.id, _reply(request, decision, answers)))
         self._on_decision(_DECISION_WORDS[decision], by)
-        self._emit(
-            turns_pb2.TurnEvent(
-                approval_resolved=turns_pb2.ApprovalResolved(approval_id=approval_id, decision=decision, by=by)
-            )
-        )
+        self._emit_resolved(approval_id, decision, by)
+
+    def _emit_resolved(self, approval_id: str, decision: turns_pb2.Decision, by: str) -> None:
+        resolved = turns_pb2.ApprovalResolved(approval_id=approval_id, decision=decision, by=by)
+        self._emit(turns_pb2.TurnEvent(approval_resolved=resolved))
 
     def _send(self, reply: Coroutine[None, None, None]) -> None:
         self._tasks.start(quietly(reply), f"answer {self._turn_id}")
@@ -159,6 +176,17 @@ async def quietly(reply: Coroutine[None, None, None]) -> None:
     """Send an answer; where the child is gone, its death is heard of elsewhere."""
     with contextlib.suppress(ChildFailed):
         await reply
+
+
+def _is_question(params: asked.KnownRequest | asked.OtherRequest) -> bool:
+    """Whether only a person can answer: "yes" alone is no answer, and anything else would be made up."""
+    match params:
+        case asked.ToolRequestUserInputParams():
+            return True
+        case asked.McpServerElicitationRequestParams(requested_schema={"properties": {**fields}}):
+            return bool(fields)
+        case _:
+            return False
 
 
 def _describe(
