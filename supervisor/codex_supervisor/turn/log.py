@@ -85,7 +85,6 @@ class TurnLog:
     _failing: bool = False
     _last_rows: list[EventRow] | None = None
     """What is written with the outcome; set once the end has begun."""
-    _written: bool | None = None
 
     def resume_at(self, last_seq: int) -> None:
         """Go on after event `last_seq`, which is in the journal already."""
@@ -217,13 +216,10 @@ class TurnLog:
             self._pending.append(last)
             # Kept until they are written: a second try has the same rows.
             self._last_rows = self._take_pending()
-        record: TurnRecord | None = None
-        if self._written is None:
-            record = await self.store.finish_turn(self.turn_id, end, self._last_rows)
-            self._written = record is not None
+        record = await self.store.finish_turn(self.turn_id, end, self._last_rows)
         self.record = record or await self.store.get_turn(self.turn_id)
         self._publish(self._last_rows)
-        return self._written
+        return record is not None
 
     @contextmanager
     def attached(self, *, interactive: bool) -> Iterator[None]:
