@@ -143,7 +143,7 @@ class _Timed:
 
     async def abort_unexpected(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):  # a handler of gRPC's own services ended the call itself
-            self._code = "UNKNOWN"
+            self._code = context.code().name
             raise error
         _log.error("call_failed", exc_info=error, extra={"method": self._method})
         await self.abort(

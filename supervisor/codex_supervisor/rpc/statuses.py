@@ -10,8 +10,10 @@ from google.rpc import error_details_pb2, status_pb2
 # The key under which gRPC carries a google.rpc.Status (https://grpc.io/docs/guides/error/#richer-error-model).
 _DETAILS_KEY = "grpc-status-details-bin"
 
-# HTTP/2 headers are small: gRPC's default bound on all metadata is 8 KiB.
-_MAX_FIELD_CHARACTERS = 1000
+# HTTP/2 headers are small: gRPC refuses metadata past 16 KiB, and some of it from 8 KiB on. On the wire the details
+# grow by a third (base64), and the message, which is in them too, up to three times (percent-encoding).
+_MAX_FIELD_BYTES = 1000
+_MAX_SENTENCE_BYTES = 800
 
 
 def status_code(error: CodexError) -> grpc.StatusCode:
@@ -25,9 +27,9 @@ def trailing_metadata(error: CodexError) -> tuple[tuple[str, bytes], ...]:
         reason=error.reason,
         domain=ERROR_DOMAIN,
         metadata={
-            "what": error.what[:_MAX_FIELD_CHARACTERS],
-            "why": error.why[:_MAX_FIELD_CHARACTERS],
-            "next": error.next_step[:_MAX_FIELD_CHARACTERS],
+            "what": _bounded(error.what, _MAX_FIELD_BYTES),
+            "why": _bounded(error.why, _MAX_FIELD_BYTES),
+            "next": _bounded(error.next_step, _MAX_FIELD_BYTES),
         },
     )
     detail = Any()
@@ -38,4 +40,9 @@ def trailing_metadata(error: CodexError) -> tuple[tuple[str, bytes], ...]:
 
 def sentence(error: CodexError) -> str:
     """Return the error as the status message: one bounded piece of text."""
-    return str(error)[: 2 * _MAX_FIELD_CHARACTERS]
+    return _bounded(str(error), _MAX_SENTENCE_BYTES)
+
+
+def _bounded(text: str, limit_bytes: int) -> str:
+    # The name of a file may hold bytes that are no text.
+    return text.encode(errors="replace")[:limit_bytes].decode(errors="ignore")
