@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import grpc
 from google.protobuf.message import Message
-from grpc.experimental import ChannelOptions
 
 from codexctl.failures import decode
+from codexctl.light_grpc import ChannelOptions, grpc
 
 Response_co = TypeVar("Response_co", bound=Message, covariant=True)
 Answer = TypeVar("Answer", bound=Message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import grpc
 from codex_control.errors import (
     ERROR_DOMAIN,
     BadInput,
@@ -16,6 +15,8 @@ from codex_control.errors import (
     WrongState,
     all_errors,
 )
+
+from codexctl.light_grpc import grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

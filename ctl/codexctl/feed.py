@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import grpc
 from codex_control.errors import ServiceUnavailable
 from codex_control.v1.turns_pb2 import (
     AskRequest,
@@ -18,6 +17,7 @@ from codex_control.v1.turns_pb2 import (
 
 from codexctl.client import Client
 from codexctl.failures import decode, is_lost_connection
+from codexctl.light_grpc import grpc
 
 # How long a lost service is tried again before the user gets the prompt back.
 RECONNECT_LIMIT_S = 60.0

@@ -9,6 +9,11 @@ from codexctl.client import Client
 from codexctl.instance_ref import Named, git_root, working_directory
 
 
+def fallback_directory(named: Named) -> str:
+    """The directory that the turn runs in where the instance has none: a new one keeps to it. Costs no call."""
+    return "" if named.kind == "workspace" else str(git_root(working_directory()))
+
+
 def missing_directory(client: Client, named: Named) -> str:
     """The directory that an ask has to name: ours for an instance that is new or has none, empty for all others.
 

@@ -67,7 +67,7 @@ def command(
 
     from codexctl.feed import TurnFeed
     from codexctl.showing import Showing
-    from codexctl.turn_directory import missing_directory
+    from codexctl.turn_directory import fallback_directory
 
     client = session.client(start=True)
     showing = Showing(final_only, stream, interactive if not session.json else bool(interactive))
@@ -76,7 +76,8 @@ def command(
         request_id=request_id or str(uuid.uuid4()),
         prompt=prompt,
         images=image_paths,
-        cwd=directory or missing_directory(client, named),
+        cwd=directory,
+        fallback_cwd=fallback_directory(named),
         profile=profile or "",
         output_schema=schema_text,
         interactive=showing.says_interactive and not detach,

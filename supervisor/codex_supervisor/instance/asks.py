@@ -91,9 +91,10 @@ class Asks:
             )
         # All that can be refused is refused before the instance is made.
         found = self.fleet.lookup(ask.instance)
-        settings = SettingsRecord(cwd=ask.cwd or ask.instance.workspace) if found is None else found.record.settings
-        request = self._completed(request, settings)
-        shell = await self.fleet.find_or_make(ask.instance, ask.cwd)
+        new_cwd = ask.cwd or ask.instance.workspace or ask.fallback_cwd
+        settings = SettingsRecord(cwd=new_cwd) if found is None else found.record.settings
+        request = self._completed(request, settings, ask.fallback_cwd)
+        shell = await self.fleet.find_or_make(ask.instance, new_cwd)
         shell.check_accepts()
         shell.pending_accepts += 1
         try:
@@ -144,10 +145,10 @@ class Asks:
             timeout_s=timeout_s,
         )
 
-    def _completed(self, request: TurnRequest, settings: SettingsRecord) -> TurnRequest:
+    def _completed(self, request: TurnRequest, settings: SettingsRecord, fallback_cwd: str) -> TurnRequest:
         """Fill in what the instance knows, so that the record says what the turn really ran with."""
         config = self.house.config
-        cwd = request.cwd or settings.cwd
+        cwd = request.cwd or settings.cwd or fallback_cwd
         if not cwd:
             raise BadInput(what="no working directory is known", next_step="give one with --cwd")
         _check_directory(cwd)

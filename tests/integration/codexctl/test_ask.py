@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from codex_control.v1 import instances_pb2 as ipb
 from codex_control.v1 import turns_pb2 as tpb
 from codexctl.json_schema import printed_schema
 
@@ -87,6 +86,7 @@ def test_everything_that_was_said_is_sent(ctl: Ctl, fake: FakeSupervisor, home: 
         prompt="do_it",
         images=[str(home / "work" / "a.png")],
         cwd=str(home),
+        fallback_cwd=str(home / "work"),
         profile="high",
         output_schema='{"type": "object"}',
         interrupt_on_cancel=True,
@@ -112,21 +112,13 @@ def test_a_new_instance_works_where_it_is_first_asked(ctl: Ctl, fake: FakeSuperv
     ctl.directory = ctl.directory / "sub"
     root = str(ctl.directory.parent)
     ctl("ask", "hi", "-i", "unknown")
-    assert fake.last(tpb.AskRequest).cwd == root
+    request = fake.last(tpb.AskRequest)
+    assert (request.cwd, request.fallback_cwd) == ("", root)
     ctl.environment["CLAUDE_CODE_SESSION_ID"] = "session-1"
     fake.instances.clear()
     ctl("ask", "hi")
     request = fake.last(tpb.AskRequest)
-    assert (request.instance.claude_session, request.cwd) == ("session-1", root)
-
-
-def test_a_known_instance_keeps_to_its_directory(ctl: Ctl, fake: FakeSupervisor) -> None:
-    fake.instances["named"] = ipb.Instance(id="named", settings={"cwd": "/srv"})
-    fake.instances["bare"] = ipb.Instance(id="bare")
-    ctl("ask", "hi", "-i", "named")
-    assert fake.last(tpb.AskRequest).cwd == ""
-    ctl("ask", "hi", "-i", "bare")
-    assert fake.last(tpb.AskRequest).cwd == str(ctl.directory)
+    assert (request.instance.claude_session, request.cwd, request.fallback_cwd) == ("session-1", "", root)
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])

@@ -185,6 +185,18 @@ async def test_a_workspace_and_a_session_name_an_instance(client: Client, daemon
         await client.instances.Delete(instances_pb2.DeleteInstanceRequest(instance=ref(name)), timeout=20)
 
 
+async def test_a_fallback_directory_is_for_an_instance_that_has_none(
+    client: Client, name: str, daemon: RunningSupervisor
+) -> None:
+    first, second = daemon.home.root / "first", daemon.home.root / "second"
+    for directory in (first, second):
+        directory.mkdir()
+    made = [await client.ask("hello", name, cwd="", fallback_cwd=str(where)) for where in (first, second)]
+    assert [turn.cwd for turn in made] == [str(first), str(first)], "a new instance keeps to it"
+    there = await client.ask("hello", name, cwd=client.cwd, fallback_cwd=str(second))
+    assert there.cwd == client.cwd
+
+
 async def test_two_asks_at_once_make_one_instance(client: Client, name: str, daemon: RunningSupervisor) -> None:
     before = len(app_servers(daemon))
     turns = await asyncio.gather(client.ask("one", name), client.ask("two", name))
