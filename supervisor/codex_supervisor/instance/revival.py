@@ -10,8 +10,7 @@ from codex_control.errors import ChildFailed
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.identity import verify
-from codex_supervisor.child.identity import living_tokens
+from codex_supervisor.child.identity import living_tokens, verify
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import adopt_child, end_unknown, take_down
 from codex_supervisor.instance.events import ChildAdopted, TurnAccepted, TurnFound
