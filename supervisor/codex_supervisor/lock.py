@@ -22,12 +22,9 @@ class SupervisorLock:
 
     def acquire(self) -> None:
         """Take the lock; raise `AlreadyRunning`, which names the holder, or `UnsafePath`."""
-        handed_over = os.environ.pop(_HANDED_OVER, "")
+        self._fd = self._handed_over_fd()
         try:
-            if handed_over.isdigit() and os.path.samestat(os.fstat(int(handed_over)), self.path.stat()):
-                self._fd = int(handed_over)
-                os.set_inheritable(self._fd, False)
-            else:
+            if self._fd < 0:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 self._fd = os.open(self.path, flags, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,6 +45,18 @@ class SupervisorLock:
             ) from error
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _handed_over_fd(self) -> int:
+        """Return the descriptor of our file that the program before this one left open, or -1."""
+        handed_over = os.environ.pop(_HANDED_OVER, "")
+        try:
+            fd = int(handed_over)
+            if os.path.samestat(os.fstat(fd), self.path.lstat()):
+                os.set_inheritable(fd, False)
+                return fd
+        except (ValueError, OverflowError, OSError):
+            pass  # nothing was handed over, or it is not there any more
+        return -1
 
     def hand_over(self) -> None:
         """Leave the lock held for the program that replaces this one."""
