@@ -260,6 +260,10 @@ class InstanceShell:
 
     async def _abandon_start(self, generation: int, reason: str) -> None:
         await self._cancel_start()
+        if self.child is not None:
+            # It became ready in this very moment: its death is watched already.
+            self.child.kill(reason)
+            return
         self._start_failed()
         self.dispatch(ChildDied(generation, reason, self.house.random.random()))
 
@@ -281,8 +285,6 @@ class InstanceShell:
             return  # it is being taken down, and that reports by itself
         self.child = None
         self.stderr_tail = child.process.stderr_tail(STDERR_TAIL_LINES)
-        for run in list(self.runs.values()):
-            run.child_lost(child)
         self._sweep(child.record, child.process)
         await child.close()
         self.dispatch(ChildDied(child.generation, reason, self.house.random.random()))
@@ -297,9 +299,6 @@ class InstanceShell:
         child, self.child = self.child, None
         process, record = (child.process, child.record) if child is not None else self._spawned or (None, None)
         self._spawned = None
-        if child is not None:
-            for run in list(self.runs.values()):
-                run.child_lost(child)
         if record is not None:
             await take_down(self.house, record, process, self.thread_ids(), cut=cut)
         if child is not None:

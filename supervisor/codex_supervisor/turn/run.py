@@ -138,18 +138,14 @@ class TurnRun:
             if self._ended or child.process.exited.done():
                 return
             # However the child goes, the wait for the turn's end goes with it.
-            exited = partial(self._exited, child)
+            exited = partial(self._child_gone, child)
             child.process.exited.add_done_callback(exited)
             try:
                 await self._drive(child)
             finally:
                 child.process.exited.remove_done_callback(exited)
 
-    def _exited(self, child: AwakeChild, _status: object) -> None:
-        self.child_lost(child)
-
-    def child_lost(self, child: AwakeChild) -> None:
-        """Hear that the child is gone: nothing more comes from it."""
+    def _child_gone(self, child: AwakeChild, _status: object) -> None:
         if self._child is child:
             self._child = None
             self.approvals.forget()
