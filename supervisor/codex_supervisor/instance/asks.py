@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,18 +193,20 @@ class Asks:
             return Accepted(stored, self.run_of(stored), attached=True)
         self.house.metrics.turns_accepted.inc()
         reach("turn-committed")
-        run = self.new_run(shell, record, last_seq=1)
+        run = self.new_run(shell, record, last_seq=1, rows=rows)
         run.journaled_on = sent_on
         shell.enqueue(run)
         return Accepted(record, run, attached=False)
 
-    def new_run(self, shell: InstanceShell, record: TurnRecord, *, last_seq: int) -> TurnRun:
-        """Make the run of an accepted turn whose journal ends with event `last_seq`."""
+    def new_run(
+        self, shell: InstanceShell, record: TurnRecord, *, last_seq: int, rows: Sequence[EventRow] = ()
+    ) -> TurnRun:
+        """Make the run of an accepted turn whose journal ends with event `last_seq`; see `TurnLog.resume_at`."""
         house = self.house
         turns = house.config.turns
         limits = LogLimits(ring_bytes=turns.buffer, recorded_bytes=turns.recorded_output_limit)
         log = TurnLog(record.id, house.store, house.clock, limits, house.metrics.events_dropped.inc)
-        log.resume_at(last_seq)
+        log.resume_at(last_seq, rows)
         return TurnRun(record, log, shell)
 
     # --- turns by name ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -86,9 +86,14 @@ class TurnLog:
     _last_rows: list[EventRow] | None = None
     """What is written with the outcome; set once the end has begun."""
 
-    def resume_at(self, last_seq: int) -> None:
-        """Go on after event `last_seq`, which is in the journal already."""
+    def resume_at(self, last_seq: int, rows: Sequence[EventRow] = ()) -> None:
+        """Go on after event `last_seq`, which is in the journal already.
+
+        `rows` are the events up to it, as far as they are at hand: a follower then need not read them back.
+        """
         self.last_seq = self._published = last_seq
+        self._ring.extend(rows)
+        self._ring_size += sum(len(row.payload) for row in rows)
 
     def append(self, event: turns_pb2.TurnEvent) -> None:
         """Take an event (its `event` field set) into the record. Never waits; the commit follows at once.
