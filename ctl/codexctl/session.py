@@ -49,6 +49,11 @@ class Session:
             self._clients.pop().close()
 
 
+def unattended_session() -> Session:
+    """The session of a verb that a program runs, and that takes no options of its own."""
+    return Session(may_start=not os.environ.get("CODEXCTL_NO_START"))
+
+
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb `--json` and `--no-start` and hand it its `Session` as the first argument."""
 

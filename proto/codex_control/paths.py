@@ -66,6 +66,11 @@ class Paths:
         return self.runtime_dir / "children"
 
     @property
+    def status_dir(self) -> Path:
+        """A small file for each Claude Code session: how its instance is, for status lines. See `SessionStatus`."""
+        return self.runtime_dir / "status"
+
+    @property
     def database(self) -> Path:
         """The SQLite store."""
         return self.state_dir / "supervisor.db"

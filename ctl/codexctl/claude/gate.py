@@ -1,0 +1,243 @@
+"""The review gate: before Claude stops, Codex reviews what has changed. Off unless the user turned it on.
+
+Its outcomes: `pass` lets Claude stop, `findings` sends it back to work with them, `could not run` lets it stop and says
+why. The gate keeps no state of its own: its turns are in the instance's history, known by their request ids. The same
+changes are never reviewed twice in a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from codex_control.errors import BadInput, CodexError, NotFound, TimedOut
+
+from codexctl.claude.gate_settings import GateSettings, load_gate
+from codexctl.claude.hook_input import HookInput
+from codexctl.session import Session
+
+if TYPE_CHECKING:
+    from codex_control.v1.turns_pb2 import Turn
+
+    from codexctl.client import Client
+    from codexctl.instance_ref import Named
+
+_GIT_LIMIT_S = 20.0
+_MAX_DIFF_BYTES = 32 * 1024 * 1024
+_MOST_FINDINGS = 20
+# The newest turns of the instance that are looked through for earlier rounds: the API's largest page.
+_PAGE = 500
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "verdict": {"type": "string", "enum": ["pass", "findings"]},
+        "findings": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"place": {"type": "string"}, "problem": {"type": "string"}},
+                "required": ["place", "problem"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["verdict", "findings"],
+    "additionalProperties": False,
+}
+_PROMPT = """\
+Review the uncommitted changes of this repository (git status, git diff HEAD, untracked files), made by another coding
+agent that says it is done. Change nothing. Report only what is certainly wrong and has to be mended before this is
+called done: bugs, broken builds or tests, lost data, security holes. No style, no taste, no praise. Answer with the
+verdict "pass" and no findings where there is nothing of that kind; else "findings", each with its place (file:line) and
+the problem in one sentence."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that has to be mended."""
+
+    place: str
+    problem: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What Codex answered."""
+
+    verdict: str
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Nothing to say; `note` tells which turn said so, or is empty where nothing was to be reviewed."""
+
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Claude goes on with this."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CouldNotRun:
+    """Claude stops as it would without a gate."""
+
+    why: str
+
+
+Outcome = Passed | Found | CouldNotRun
+
+
+def gate_decision(session: Session, hook: HookInput, limit_s: float, began_s: float) -> dict[str, object] | None:
+    """What the Stop hook answers; None where there is nothing to say. Never blocks where the gate could not run."""
+    try:
+        settings = load_gate(session.paths)
+        if settings is None:
+            return None
+        outcome = _review(session, hook, settings, limit_s - (time.monotonic() - began_s))
+    except CodexError as error:
+        outcome = CouldNotRun(f"{error.what}: {error.why}" if error.why else error.what)
+    except Exception as error:  # a gate that cannot run never blocks
+        outcome = CouldNotRun(repr(error))
+    match outcome:
+        case Passed(""):
+            return None
+        case Passed(note):
+            return {"systemMessage": f"Codex's review gate: pass · {note}"}
+        case Found(text):
+            return {"decision": "block", "reason": text}
+        case CouldNotRun(why):
+            return {"systemMessage": f"Codex's review gate: could not run: {why}"}
+
+
+def _review(session: Session, hook: HookInput, settings: GateSettings, limit_s: float) -> Outcome:
+    changes = fingerprint_of_changes(Path.cwd())
+    if not changes:
+        return Passed()
+
+    from codexctl.claude.lease import bound_instance
+
+    named = bound_instance(session, hook.session_id)
+    client = session.client(start=True)
+    prefix = f"gate:{hook.session_id[:40]}:"
+    rounds = _earlier_rounds(client, named, prefix)
+    request_id = prefix + changes
+    if any(turn.request_id == request_id for turn in rounds):
+        return Passed()  # they were reviewed, and what was found was said
+    if len(rounds) >= settings.rounds:
+        return CouldNotRun(f"all {settings.rounds} rounds of this session are used")
+    used = sum(turn.usage.input + turn.usage.output for turn in rounds)
+    if used >= settings.tokens:
+        return CouldNotRun(f"its {settings.tokens:,} tokens of this session are used ({used:,})")
+    return outcome_of(_ask(session, client, named, request_id, limit_s))
+
+
+def _earlier_rounds(client: Client, named: Named, prefix: str) -> list[Turn]:
+    from codex_control.v1.turns_pb2 import ListTurnsRequest, ListTurnsResponse
+
+    try:
+        request = ListTurnsRequest(instance=named.ref(), page_size=_PAGE)
+        turns = client.call("Turns.List", request, ListTurnsResponse).turns
+    except NotFound:
+        return []
+    return [turn for turn in turns if turn.request_id.startswith(prefix)]
+
+
+def _ask(session: Session, client: Client, named: Named, request_id: str, limit_s: float) -> Turn:
+    import json
+
+    from codex_control.v1.turns_pb2 import AskRequest, InterruptRequest, InterruptResponse
+
+    from codexctl.claude.answer_text import Notices
+    from codexctl.claude.waiting import Esc, wait_for_turn
+    from codexctl.feed import TurnFeed
+    from codexctl.turn_directory import fallback_directory
+
+    request = AskRequest(
+        instance=named.ref(),
+        request_id=request_id,
+        prompt=_PROMPT,
+        fallback_cwd=fallback_directory(named),
+        output_schema=json.dumps(_SCHEMA),
+    )
+    feed = TurnFeed(lambda start: session.client(start=start), ask=request)
+    with Esc(feed, lambda: session.client(start=False)):
+        turn = wait_for_turn(feed, Notices(), limit_s)
+    if turn is None:
+        # Nobody will look at its verdict any more.
+        stopping = InterruptRequest(turn_id=feed.attach_id)
+        client.call("Turns.Interrupt", stopping, InterruptResponse)
+        raise TimedOut(f"Codex took longer than {limit_s:.0f} s")
+    return turn
+
+
+def outcome_of(turn: Turn) -> Outcome:
+    """Read the verdict of the ended turn; what is none could not run."""
+    from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
+
+    from codexctl.safe_text import one_line
+    from codexctl.view.lines import ended_line
+
+    source = f"instance {turn.instance} · turn {turn.id}"
+    if turn.outcome != OUTCOME_COMPLETED:
+        return CouldNotRun(f"{ended_line(turn)} ({source})")
+    try:
+        said = msgspec.json.decode(turn.answer, type=Verdict)
+    except msgspec.MsgspecError:
+        return CouldNotRun(f"Codex gave no verdict ({source})")
+    match said:
+        case Verdict("pass", []):
+            return Passed(source)
+        case Verdict("findings", [_, *_]):
+            lines = [
+                f"- {one_line(one.place)}: {one_line(one.problem, 1000)}" for one in said.findings[:_MOST_FINDINGS]
+            ]
+            head = f"Codex reviewed the uncommitted changes ({source}) and found:"
+            return Found(
+                "\n".join([head, *lines, "Check each one; mend what is right, and say which ones are not and why."])
+            )
+        case _:
+            return CouldNotRun(f"Codex's verdict contradicts itself ({source})")
+
+
+def fingerprint_of_changes(directory: Path) -> str:
+    """A digest of what is not committed in the repository of `directory`; empty where all is.
+
+    Raises `BadInput` where there is no repository, or git does not answer.
+    """
+    status = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if not status:
+        return ""
+    digest = hashlib.sha256(status)
+    with contextlib.suppress(BadInput):  # no commit yet: the status has all names
+        digest.update(_git(directory, "diff", "HEAD", "--no-ext-diff", "--no-textconv"))
+    root = Path(_git(directory, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
+    for entry in status.split(b"\0"):
+        if entry.startswith(b"?? "):
+            try:
+                found = (root / entry[3:].decode(errors="surrogateescape")).stat()
+            except OSError:
+                continue
+            digest.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
+    return digest.hexdigest()[:32]
+
+
+def _git(directory: Path, *arguments: str) -> bytes:
+    # A repository may name programs in its configuration; looking at it must not start one.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(directory), *arguments]
+    try:
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_GIT_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadInput("git did not answer", why=str(error)) from error
+    if ended.returncode != 0:
+        raise BadInput("git cannot tell what changed", why=ended.stderr.decode(errors="replace").strip()[:200])
+    return ended.stdout[:_MAX_DIFF_BYTES]
