@@ -109,9 +109,13 @@ class Bridge:
             prompt=prompt,
             fallback_cwd=fallback_directory(self.named),
         )
-        feed = TurnFeed(lambda start: self.session.client(start=start), ask=request)
-        feed.begin(client)
-        return self._await(feed)
+
+        def begin() -> TurnFeed:
+            feed = TurnFeed(lambda start: self.session.client(start=start), ask=request)
+            feed.begin(client)
+            return feed
+
+        return self._await(begin, request.request_id)
 
     def _review(self, base: str, focus: str) -> str:
         from codex_control.v1.turns_pb2 import ReviewRequest, ReviewTarget
@@ -127,14 +131,15 @@ class Bridge:
             focus=focus,
             cwd=missing_directory(client, self.named),
         )
-        return self._await(begin_review(self.session, client, request))
+        return self._await(lambda: begin_review(self.session, client, request), request.request_id)
 
-    def _await(self, feed: TurnFeed) -> str:
+    def _await(self, begin: Callable[[], TurnFeed], request_id: str) -> str:
         from codexctl.claude.answer_text import Notices, late_text, turn_text
         from codexctl.claude.waiting import Esc, wait_for_turn
 
         notices = Notices()
-        with Esc(feed, self._connect):
+        with Esc(request_id, self._connect):
+            feed = begin()
             turn = wait_for_turn(feed, notices, self._left_s)
         if turn is None:
             return "\n".join([*notices.lines(), late_text(feed.attach_id, self.limit_s)])

@@ -56,13 +56,14 @@ def _pump(feed: TurnFeed, inbox: SimpleQueue[FeedItem | BaseException | None]) -
 
 
 class Esc:
-    """A context in which the person's Esc interrupts the turn of `feed` and ends this process.
+    """A context in which the person's Esc interrupts the turn of the request and ends this process.
 
-    Where Claude Code itself goes away, the turn is left to run: it is found again with `codexctl attach`.
+    Enter it before the request is sent. Where Claude Code itself goes away, the turn is left to run: it is found again
+    with `codexctl attach`.
     """
 
-    def __init__(self, feed: TurnFeed, connect: Callable[[], Client]) -> None:
-        self._feed = feed
+    def __init__(self, request_id: str, connect: Callable[[], Client]) -> None:
+        self._request_id = request_id
         self._connect = connect
         self._claude = os.getppid()
         self._previous: object = None
@@ -84,8 +85,8 @@ class Esc:
         time.sleep(_ESC_SETTLES_S)
         if os.getppid() == self._claude:
             try:
-                request = InterruptRequest(turn_id=self._feed.attach_id)
+                request = InterruptRequest(turn_id=self._request_id)
                 self._connect().call("Turns.Interrupt", request, InterruptResponse, timeout_s=_INTERRUPT_LIMIT_S)
             except CodexError:
-                pass  # it has ended, or it ends later than we may wait
+                pass  # it was not sent yet, it has ended, or it ends later than we may wait
         os._exit(0)

@@ -16,6 +16,8 @@ from codex_control.errors import ERROR_DOMAIN, CodexError, NotFound
 from codex_control.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    claude_pb2,
+    claude_pb2_grpc,
     history_pb2,
     history_pb2_grpc,
     instances_pb2_grpc,
@@ -111,6 +113,7 @@ class FakeSupervisor(
     instances_pb2_grpc.InstancesServicer,
     history_pb2_grpc.HistoryServicer,
     admin_pb2_grpc.AdminServicer,
+    claude_pb2_grpc.ClaudeServicer,
 ):
     """All services. `script` plays the next turns, `errors` maps a method's name to what it raises."""
 
@@ -145,6 +148,7 @@ class FakeSupervisor(
         instances_pb2_grpc.add_InstancesServicer_to_server(_InstanceMethods(self), server)
         history_pb2_grpc.add_HistoryServicer_to_server(self, server)
         admin_pb2_grpc.add_AdminServicer_to_server(self, server)
+        claude_pb2_grpc.add_ClaudeServicer_to_server(self, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_insecure_port(f"unix:{self.socket_path}")
         server.start()
@@ -185,6 +189,12 @@ class FakeSupervisor(
             yield tpb.AskResponse(event=event)
             if request.detach:
                 return
+
+    def Review(self, request: tpb.ReviewRequest, context: grpc.ServicerContext) -> Iterator[tpb.ReviewResponse]:  # noqa: N802
+        self._enter("Review", request, context)
+        asked = tpb.AskRequest(request_id=request.request_id, prompt="review", detach=request.detach)
+        for answer in self.Ask(asked, context):
+            yield tpb.ReviewResponse(event=answer.event)
 
     def Attach(self, request: tpb.AttachRequest, context: grpc.ServicerContext) -> Iterator[tpb.AttachResponse]:  # noqa: N802
         self._enter("Attach", request, context)
@@ -300,6 +310,16 @@ class FakeSupervisor(
         self._enter("Profiles", request, context)
         profile = admin_pb2.Profile(name="high", effort="high", summary="auto", sandbox="workspace-write")
         return admin_pb2.ProfilesResponse(profiles=[profile])
+
+    # Claude
+
+    def Bind(self, request: claude_pb2.BindRequest, context: grpc.ServicerContext) -> claude_pb2.BindResponse:  # noqa: N802
+        self._enter("Bind", request, context)
+        return claude_pb2.BindResponse(instance=self.instances["project"], process=request.process)
+
+    def End(self, request: claude_pb2.EndRequest, context: grpc.ServicerContext) -> claude_pb2.EndResponse:  # noqa: N802
+        self._enter("End", request, context)
+        return claude_pb2.EndResponse()
 
 
 class _InstanceMethods(instances_pb2_grpc.InstancesServicer):
