@@ -20,12 +20,20 @@ import msgspec
 from codex_control import __version__
 from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
-from codex_control.v1 import admin_pb2, admin_pb2_grpc, history_pb2_grpc, instances_pb2_grpc, turns_pb2_grpc
+from codex_control.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    claude_pb2_grpc,
+    history_pb2_grpc,
+    instances_pb2_grpc,
+    turns_pb2_grpc,
+)
 
 from codex_supervisor.child.cgroups import delegated_cgroup
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
+from codex_supervisor.claude.leases import Leases
 from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config import Config
@@ -42,6 +50,7 @@ from codex_supervisor.metrics import Metrics
 from codex_supervisor.metrics_server import start_metrics_server
 from codex_supervisor.osservice.notify import Notifier, feed_watchdog, watchdog_limit_s
 from codex_supervisor.rpc.admin import AdminServicer
+from codex_supervisor.rpc.claude import ClaudeServicer
 from codex_supervisor.rpc.history import HistoryServicer
 from codex_supervisor.rpc.instances import InstancesServicer
 from codex_supervisor.rpc.interceptor import CallInterceptor
@@ -139,6 +148,9 @@ class Daemon:
             reaper = self._become_reaper()
             stack.callback(reaper.close)
             await revive(self._fleet, self._asks)
+            self._leases = Leases(self._fleet)
+            stack.callback(self._leases.close)
+            self._leases.restore()
             server = await self._start_server(stack)
             await self._start_metrics_page(stack)
             Monitor(self._fleet).start()
@@ -231,6 +243,7 @@ class Daemon:
         instances_pb2_grpc.add_InstancesServicer_to_server(InstancesServicer(self._fleet), server.grpc)
         turns_pb2_grpc.add_TurnsServicer_to_server(TurnsServicer(self._asks), server.grpc)
         history_pb2_grpc.add_HistoryServicer_to_server(HistoryServicer(self._fleet), server.grpc)
+        claude_pb2_grpc.add_ClaudeServicer_to_server(ClaudeServicer(self._leases), server.grpc)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server.grpc)
         await server.start()
         stack.push_async_callback(server.stop, _RPC_GRACE_S)

@@ -122,6 +122,19 @@ def _hibernated(fields: Fields) -> str:
     return f"the idle child is hibernated: {_HIBERNATION_REASONS.get(because, because)}"
 
 
+def _claude_bound(fields: Fields) -> str:
+    return f"it belongs to Claude Code process {fields.get('pid', '')} ({fields.get('source', '')})"
+
+
+def _claude_gone(fields: Fields) -> str:
+    grace = fields.get("grace_s", "")
+    return f"its Claude Code process {fields.get('pid', '')} is gone; without another one it hibernates in {grace} s"
+
+
+def _claude_session_ended(fields: Fields) -> str:
+    return f"Claude Code says that its session ended: {fields.get('reason', '').replace('_', ' ')}"
+
+
 def _memory_exceeded(fields: Fields) -> str:
     held, limit = _mib(fields.get("memory_bytes")), _mib(fields.get("limit_bytes"))
     return f"the child holds {held}, the limit is {limit} (instances.memory_limit): it is ended between turns"
@@ -248,6 +261,9 @@ def _instance_deleted(_: Fields) -> str:
 
 _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     "approval_answered": _approval_answered,
+    "claude_bound": _claude_bound,
+    "claude_gone": _claude_gone,
+    "claude_session_ended": _claude_session_ended,
     "child_adopted": _child_adopted,
     "child_not_adopted": _child_not_adopted,
     "degraded": _degraded,

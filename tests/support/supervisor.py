@@ -18,6 +18,7 @@ import yaml
 from codex_control.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    claude_pb2_grpc,
     history_pb2_grpc,
     instances_pb2,
     instances_pb2_grpc,
@@ -47,12 +48,14 @@ class Client:
     instances: instances_pb2_grpc.InstancesStub = field(init=False)
     turns: turns_pb2_grpc.TurnsStub = field(init=False)
     history: history_pb2_grpc.HistoryStub = field(init=False)
+    claude: claude_pb2_grpc.ClaudeStub = field(init=False)
     admin: admin_pb2_grpc.AdminStub = field(init=False)
 
     def __post_init__(self) -> None:
         self.instances = instances_pb2_grpc.InstancesStub(self.channel)
         self.turns = turns_pb2_grpc.TurnsStub(self.channel)
         self.history = history_pb2_grpc.HistoryStub(self.channel)
+        self.claude = claude_pb2_grpc.ClaudeStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
 
     def request(self, prompt: str, instance: str = "main", **more: object) -> turns_pb2.AskRequest:

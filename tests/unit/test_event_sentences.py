@@ -80,6 +80,21 @@ def test_changes_of_state(fields: dict[str, object], sentence: str) -> None:
     ("name", "fields", "sentence"),
     [
         (
+            "claude_bound",
+            {"session": "5f3a", "pid": 17, "source": "clear"},
+            "it belongs to Claude Code process 17 (clear)",
+        ),
+        (
+            "claude_gone",
+            {"pid": 17, "grace_s": 30.0},
+            "its Claude Code process 17 is gone; without another one it hibernates in 30.0 s",
+        ),
+        (
+            "claude_session_ended",
+            {"session": "5f3a", "reason": "prompt_input_exit"},
+            "Claude Code says that its session ended: prompt input exit",
+        ),
+        (
             "turn_ended",
             {"turn": "t1", "outcome": "failed", "cause": "quota", "total_s": 1.234},
             "turn t1 failed (quota) after 1.23 s",

@@ -15,13 +15,16 @@ from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn, state_name
 from codex_supervisor.nearest import did_you_mean
-from codex_supervisor.store.records import InstanceRecord, SettingsRecord
+from codex_supervisor.store.records import InstanceRecord, LeaseRecord, SettingsRecord
 from codex_supervisor.tasks import News
 
 _log = logging.getLogger(__name__)
 
 MAX_INSTANCES = 10_000
 """Known instances at most: a client that makes up names must not fill the memory."""
+
+# As many of a session id as its instance is called by.
+_SESSION_CHARACTERS = 8
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
@@ -35,12 +38,17 @@ class Fleet:
         self.shells: dict[str, InstanceShell] = {}
         self.news = News()
         self.versions: dict[str, int] = {}
+        self.claude_sessions: dict[str, str] = {}
+        """Instance of every Claude Code session that was ever shown with it."""
+        self._claude_processes: dict[tuple[int, int], str] = {}
         self._version = 0
 
     def load(self, records: list[InstanceRecord]) -> None:
         """Take in what the store knows."""
         for record in records:
-            self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+            shell = self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+            known = record.claude_sessions or ((record.claude_session,) if record.claude_session else ())
+            self.hold(shell, known, record.leases)
 
     def _changed(self, shell: InstanceShell) -> None:
         self._version += 1
@@ -53,6 +61,8 @@ class Fleet:
         """Return the instance that `ref` names; raise `NotFound` with the nearest name, `BadInput` for an empty one."""
         shell = self.lookup(ref)
         if shell is None:
+            if ref.WhichOneof("ref") == "claude_process":
+                raise _not_bound(ref.claude_process.pid)
             wanted = ref.id or ref.workspace or ref.claude_session
             raise NotFound(
                 what=f"there is no instance {wanted[:200]!r}",
@@ -63,8 +73,16 @@ class Fleet:
     async def find_or_make(self, ref: instances_pb2.InstanceRef, cwd: str) -> InstanceShell:
         """Return the instance that `ref` names, made where it does not exist."""
         shell = self.lookup(ref)
-        if shell is not None:
-            return shell
+        if shell is None:
+            shell = self.add(ref, cwd)
+            await self.house.store.save_instance(shell.record)
+            self._changed(shell)
+        return shell
+
+    def add(self, ref: instances_pb2.InstanceRef, cwd: str) -> InstanceShell:
+        """Make a new instance; the caller writes it. It is in the table at once: two asks for one name find one."""
+        if ref.WhichOneof("ref") == "claude_process":
+            raise _not_bound(ref.claude_process.pid)
         if len(self.shells) >= MAX_INSTANCES:
             raise WrongState(
                 what=f"{MAX_INSTANCES} instances are known already",
@@ -77,10 +95,9 @@ class Fleet:
             claude_session=ref.claude_session,
             settings=SettingsRecord(cwd=cwd or ref.workspace),
         )
-        # In the table before the first await: two asks for one new name must find one instance.
         shell = self.shells[record.id] = InstanceShell(record, self.house, self._changed)
-        await self.house.store.save_instance(record)
-        self._changed(shell)
+        if ref.claude_session:
+            self.hold(shell, (ref.claude_session,), ())
         return shell
 
     def lookup(self, ref: instances_pb2.InstanceRef) -> InstanceShell | None:
@@ -99,7 +116,9 @@ class Fleet:
                     raise BadInput(what=f"the workspace {ref.workspace[:200]!r} is not an absolute path")
                 return next((s for s in self.shells.values() if s.record.workspace == ref.workspace), None)
             case "claude_session":
-                return next((s for s in self.shells.values() if s.record.claude_session == ref.claude_session), None)
+                return self.shells.get(self.claude_sessions.get(ref.claude_session, ""))
+            case "claude_process":
+                return self.shells.get(self._claude_holder(ref.claude_process))
             case _:
                 raise BadInput(what="no instance is named", next_step="give its id, workspace or Claude session")
 
@@ -108,7 +127,8 @@ class Fleet:
             case "workspace":
                 base = _as_id(PurePosixPath(ref.workspace).name)
             case "claude_session":
-                base = _as_id(f"claude-{ref.claude_session}")
+                # Session ids are UUIDs; their beginning tells sessions apart for people.
+                base = _as_id(f"claude-{ref.claude_session[:_SESSION_CHARACTERS]}")
             case _:
                 return ref.id
         name, number = base, 1
@@ -116,6 +136,30 @@ class Fleet:
             number += 1
             name = f"{base[:58]}-{number}"
         return name
+
+    # --- Claude Code ------------------------------------------------------------------------------------------------
+
+    def hold(self, shell: InstanceShell, sessions: tuple[str, ...], leases: tuple[LeaseRecord, ...]) -> None:
+        """Give an instance these Claude Code sessions and processes in place of those it had; the caller writes it."""
+        record = shell.record
+        for session in record.claude_sessions:
+            if self.claude_sessions.get(session) == record.id:
+                del self.claude_sessions[session]
+        for lease in record.leases:
+            if self._claude_processes.get((lease.pid, lease.start_time)) == record.id:
+                del self._claude_processes[lease.pid, lease.start_time]
+        self.claude_sessions.update(dict.fromkeys(sessions, record.id))
+        living = ((lease.pid, lease.start_time) for lease in leases if lease.gone_ns is None)
+        self._claude_processes.update(dict.fromkeys(living, record.id))
+        shell.record = msgspec.structs.replace(
+            record, claude_session=sessions[-1] if sessions else "", claude_sessions=sessions, leases=leases
+        )
+        self._changed(shell)
+
+    def _claude_holder(self, process: instances_pb2.ClaudeProcess) -> str:
+        if process.start_time:
+            return self._claude_processes.get((process.pid, process.start_time), "")
+        return next((name for (pid, _), name in self._claude_processes.items() if pid == process.pid), "")
 
     # --- the whole --------------------------------------------------------------------------------------------------
 
@@ -137,6 +181,7 @@ class Fleet:
             await shell.turns_ended(timeout_s)
         finally:
             shell.leaving = False
+        self.hold(shell, (), ())
         del self.shells[shell.record.id]
         await self.house.store.delete_instance(shell.record.id)
         _log.info("instance_deleted", extra={"instance": shell.record.id})
@@ -188,6 +233,14 @@ class Fleet:
                     yield only.record.id, None
                 return
             await news.wait()
+
+
+def _not_bound(pid: int) -> NotFound:
+    return NotFound(
+        what=f"no instance belongs to process {pid}",
+        why="it is not a Claude Code process that the service was told of",
+        next_step="restart Claude Code with the plugin, or name the instance (-i)",
+    )
 
 
 def _as_id(text: str) -> str:

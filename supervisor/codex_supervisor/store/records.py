@@ -159,6 +159,21 @@ class SettingsRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     cwd: str = ""
 
 
+class LeaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Claude Code process that an instance belongs to, and the session that it shows.
+
+    `boot_id`, `pid` and `start_time` name one process for ever; see `ChildRecord`.
+    """
+
+    session: str
+    pid: int
+    start_time: int
+    boot_id: str
+    bound_ns: int
+    gone_ns: int | None = None
+    """When it was found gone; the lease is kept until the grace has passed."""
+
+
 class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One known instance. `wanted` says whether a person wants it up (False after Stop)."""
 
@@ -177,6 +192,9 @@ class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     wanted: bool = True
     hibernated: bool = False
     restarts: int = 0
+    claude_sessions: tuple[str, ...] = ()
+    """Ids of all Claude Code sessions that lead to this instance, the latest last; `claude_session` is that one."""
+    leases: tuple[LeaseRecord, ...] = ()
 
 
 class ChildRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DAEMON_SETTINGS = {"log": {"level": "debug"}, "turns": {"queue_limit": 0}}
 
-SERVICES = {f"codex_control.v1.{name}" for name in ("Instances", "Turns", "History", "Admin")}
+SERVICES = {f"codex_control.v1.{name}" for name in ("Instances", "Turns", "History", "Claude", "Admin")}
 
 
 async def version(client: Client) -> admin_pb2.VersionResponse:
