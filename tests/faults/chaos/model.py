@@ -19,7 +19,7 @@ class ChaosModel(StubModel):
     """Answers every question of the chaos as it must be answered."""
 
     def _take_script(self, request: ModelRequest) -> tuple[Step, ...]:
-        return steps_for(request.last_user_text, continues=bool(request.tool_outputs))
+        return steps_for(request.user_texts, continues=bool(request.tool_outputs))
 
 
 async def _serve() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.support.model_script import Command, Delay, EndText, Step, Text
@@ -14,6 +15,8 @@ KINDS = ("quick", "slow", "command", "commentary", "long", "silent")
 
 _WEIGHTS = (4, 4, 3, 2, 1, 1)
 _PROMPT = re.compile(r"chaos question (?P<number>\d+) of kind (?P<kind>[a-z]+)")
+# Codex asks the model for a summary of a conversation that has become too long.
+_COMPACTION = "CONTEXT CHECKPOINT COMPACTION"
 _LONG_WORDS = 20_000
 
 
@@ -49,11 +52,15 @@ def question_of(prompt: str) -> Question | None:
     return Question(int(found["number"]), found["kind"]) if found else None
 
 
-def steps_for(prompt: str, *, continues: bool) -> tuple[Step, ...]:
-    """What the model does for a request whose last user text is `prompt`; `continues` after a command."""
-    question = question_of(prompt)
+def steps_for(user_texts: Sequence[str], *, continues: bool) -> tuple[Step, ...]:
+    """What the model does for a request in which the user said this, oldest first; `continues` after a command."""
+    if user_texts and _COMPACTION in user_texts[-1]:
+        return (Text("the conversation in short"),)
+    # After a compaction its summary stands behind the question, as if the user had said it.
+    questions = (question_of(text) for text in reversed(user_texts))
+    question = next((found for found in questions if found is not None), None)
     if question is None:
-        return (Text(f"not a question of the chaos: {prompt[:80]}"),)
+        return (Text(f"not a question of the chaos: {user_texts[-1:]}"),)
     answer = question.answer
     match question.kind:
         case "slow":

@@ -9,6 +9,9 @@ from tests.faults.chaos.audit import recorded_turns
 from tests.faults.chaos.clients import Manner
 from tests.faults.chaos.world import CLIENTS, INSTANCES, Evidence
 
+MAX_LISTED = 30
+"""Violations on the terminal; the file has them all."""
+
 
 def figures(evidence: Evidence, seconds: float, seed: int, violations: list[str]) -> dict[str, Any]:
     """All figures; plain data."""
@@ -60,7 +63,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
     """The figures as lines for a terminal."""
     shown = [f"{name.replace('_', ' ')}: {_value(value)}" for name, value in figures.items() if name != "violations"]
     found = figures["violations"]
-    return [*shown, f"violations: {len(found)}", *(f"  - {violation}" for violation in found)]
+    listed = [f"  - {violation}" for violation in found[:MAX_LISTED]]
+    return [*shown, f"violations: {len(found)}", *listed]
 
 
 def _value(value: Any) -> str:
