@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -38,7 +39,15 @@ from codex_supervisor.turn.log import TurnLog
 from codex_supervisor.turn.messages import command_message, duration, file_message
 from codex_supervisor.turn.outcome import cause_of
 from codex_supervisor.turn.recovery import ACTIONS, CutOff, Finding, Over, StillRuns, Unsent, find_turn
-from codex_supervisor.turn.threads import REQUEST_TIMEOUT_S, NotLoggedIn, note_sent, open_thread, refusal, turn_params
+from codex_supervisor.turn.threads import (
+    REQUEST_TIMEOUT_S,
+    NotLoggedIn,
+    note_sent,
+    open_thread,
+    refusal,
+    set_history_aside,
+    turn_params,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -212,6 +221,9 @@ class TurnRun:
         except TimedOut as error:
             child.kill(error.what)
         except AppServerError as error:
+            if self._mend_history(error):
+                child.kill("Codex's history database was damaged")
+                return
             if child.thread is None:
                 # Codex reads its configuration when it starts, so the next turn gets a new child.
                 self.shell.recycle(child.generation)
@@ -243,6 +255,14 @@ class TurnRun:
             for event in warning(f"Codex has no record of the conversation {before}: a new one begins"):
                 self.log.append(event)
         return thread
+
+    def _mend_history(self, error: AppServerError) -> bool:
+        """Set Codex's history database aside where `error` says that it is damaged; a new child makes it anew."""
+        moved = set_history_aside(Path(self.house.codex_home), error, self.house.clock.wall_ns())
+        if moved:
+            sentence = f"Codex's history database was damaged and is made anew; the old one is {moved[0]}"
+            self.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=sentence)))
+        return bool(moved)
 
     async def _send(
         self, child: AwakeChild, *, go_on: bool = False, recovery: tuple[OnInterrupted, str] | None = None
