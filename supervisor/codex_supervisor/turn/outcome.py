@@ -29,7 +29,16 @@ _CAUSES: dict[str, tuple[Cause, str]] = {
 }
 
 # HTTP status codes that say more than Codex's word does.
-_STATUS_CAUSES = {401: "unauthorized", 403: "unauthorized", 429: "rateLimitExceeded"}
+_STATUS_CAUSES = {
+    401: "unauthorized",
+    403: "unauthorized",
+    429: "rateLimitExceeded",
+    500: "internalServerError",
+    502: "serverOverloaded",
+    503: "serverOverloaded",
+    504: "serverOverloaded",
+    529: "serverOverloaded",
+}
 
 
 def cause_of(error: TurnError) -> tuple[Cause, str]:

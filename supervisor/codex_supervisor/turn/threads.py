@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -26,6 +30,9 @@ _APPROVAL_POLICY = "on-request"
 
 # What the model is told where a profile takes the place of one with instructions.
 _WITHDRAWN = "The developer instructions of this kind that were given earlier no longer apply."
+
+# SQLite's words for SQLITE_NOTADB (26) and SQLITE_CORRUPT (11), as Codex passes them on.
+_DAMAGED = re.compile(r"\(code: (26|11)\)")
 
 _SANDBOX_POLICIES = {
     "read-only": "readOnly",
@@ -133,6 +140,25 @@ def _thread_is_gone(error: AppServerError) -> bool:
     # The only sign that Codex gives is its sentence. A file that was made and not yet written when Codex was killed is
     # empty; nothing of the conversation is in it.
     return any(words in error.message for words in ("no rollout found", "failed to read thread"))
+
+
+def set_history_aside(codex_home: Path, error: AppServerError, wall_ns: int) -> list[Path]:
+    """Where `error` says that Codex's history database is damaged, rename it and return the new names.
+
+    Codex 0.163.0 mends its other databases by itself, and refuses every thread for this one. It holds nothing that is
+    not in the rollout files: Codex makes it anew from them.
+    """
+    if "thread history" not in error.message or not _DAMAGED.search(error.message):
+        return []
+    stamp = datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    moved = []
+    for path in sorted(codex_home.glob("thread_history_*.sqlite*")):
+        if ".damaged-" not in path.name:
+            target = path.with_name(f"{path.name}.damaged-{stamp}")
+            with contextlib.suppress(FileNotFoundError):  # another instance's turn was faster
+                path.rename(target)
+                moved.append(target)
+    return moved
 
 
 def turn_params(
