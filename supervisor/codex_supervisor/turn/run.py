@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from codex_control.errors import ChildFailed, CodexError, NotFound, TimedOut, WrongState
+from codex_control.errors import (
+    ChildFailed,
+    CodexError,
+    LimitExceeded,
+    NotFound,
+    StoreUnavailable,
+    TimedOut,
+    WrongState,
+)
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import notifications as told
@@ -238,12 +246,19 @@ class TurnRun:
             self.shell.recycle(child.generation)
             await self.end(Outcome.FAILED, Cause.AUTH, str(error))
         except CodexError as error:
+            self._cut_off(child)
             await self.end(Outcome.FAILED, Cause.CODEX, str(error))
         except Exception as error:
+            self._cut_off(child)
             # A fault of ours must not cost the turn its outcome, nor the other instances their supervisor.
             _log.exception("turn_failed_inside", extra={"instance": self.record.instance, "turn": self.record.id})
             sentence = f"the supervisor failed inside ({type(error).__name__}); report it with `codexctl logs`"
             await self.end(Outcome.FAILED, Cause.CODEX, sentence)
+
+    def _cut_off(self, child: AwakeChild) -> None:
+        # What Codex runs and nobody follows any more would swallow the next turn: a start on a busy thread is a steer.
+        if (self._codex_turn or self._expects_start) and self._over is not None and not self._over.done():
+            child.kill("the turn that it ran was given up")
 
     def _profile(self) -> Profile:
         return profile(self.house.config, self.record.request.profile)
@@ -287,7 +302,11 @@ class TurnRun:
         if recovery is not None:
             self._report(*recovery)
         self._tell_started()
-        await self.house.store.mark_started(self.record.id, codex_turn_id=reply.turn.id)
+        try:
+            await self.house.store.mark_started(self.record.id, codex_turn_id=reply.turn.id)
+        except (LimitExceeded, StoreUnavailable) as error:
+            # Codex has the turn by now, and the conversation knows it by our own id too.
+            _log.warning("turn_start_not_recorded", extra={"turn": self.record.id, "error": str(error)})
 
     def _note_codex_turn(self, codex_turn_id: str) -> None:
         self._codex_turn, self._expects_start = codex_turn_id, False
