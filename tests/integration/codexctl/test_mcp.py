@@ -1,0 +1,151 @@
+"""`codexctl mcp` as a client of the protocol sees it: line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from codex_control.errors import NotFound
+from codex_control.v1 import claude_pb2 as cpb
+from codex_control.v1 import turns_pb2 as tpb
+from codex_control.v1.instances_pb2 import InstanceRef
+
+from tests.support.waiting import wait_for_sync
+
+from .conftest import Ctl
+from .fake_supervisor import FakeSupervisor, FakeTurn, answer_with
+
+
+class Server:
+    """The server in a process of its own, and the client's side of the protocol."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.notifications: list[Any] = []
+        self._last_id = 0
+
+    def send(self, method: str, **params: Any) -> int:
+        """Send a request, and return its id."""
+        self._last_id += 1
+        self._write({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        return self._last_id
+
+    def notify(self, method: str, **params: Any) -> None:
+        self._write({"jsonrpc": "2.0", "method": method, "params": params})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def result(self, request_id: int) -> Any:
+        """Read until the answer to a request; what is told meanwhile is kept."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message = json.loads(line)
+            if message.get("id") == request_id:
+                return message["result"]
+            self.notifications.append(message)
+        raise AssertionError("the server ended")
+
+    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
+        """Call a tool; its text, and whether it is an error."""
+        result = self.result(self.send("tools/call", name=tool, arguments=arguments, _meta={"progressToken": 7}))
+        return result["content"][0]["text"], result["isError"]
+
+
+@pytest.fixture
+def server(ctl: Ctl, fake: FakeSupervisor) -> Iterator[Server]:
+    """A server after its handshake, as Claude Code of session s-1 would have started it."""
+    ctl.environment["CLAUDE_CODE_SESSION_ID"] = "s-1"
+    with ctl.process("mcp", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        made = Server(process)
+        client = {"name": "test", "version": "1"}
+        made.result(made.send("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=client))
+        made.notify("notifications/initialized")
+        try:
+            yield made
+        finally:
+            process.stdin.close()  # type: ignore[union-attr] # it is a pipe
+            process.wait(20)
+
+
+def test_tools_are_described_honestly(server: Server) -> None:
+    tools = {tool["name"]: tool for tool in server.result(server.send("tools/list"))["tools"]}
+    assert set(tools) == {"ask", "review", "status", "cancel"}
+    assert [name for name, tool in tools.items() if tool["annotations"]["readOnlyHint"]] == ["status"]
+    assert tools["ask"]["annotations"]["destructiveHint"] is True
+
+
+def test_ask_answers_with_its_source_and_tells_progress(server: Server, fake: FakeSupervisor) -> None:
+    def script(turn: FakeTurn) -> None:
+        turn.emit(command=tpb.CommandRun(command="pytest", status="inProgress"))
+        turn.end("Forty-two.")
+
+    fake.script = script
+    text, is_error = server.call("ask", question="why? $(touch pwned)\n你好", profile="high")
+    assert not is_error
+    assert text.startswith("Codex · instance project · turn 01TURN0001 answered:\n\nForty-two.")
+    request = fake.last(tpb.AskRequest)
+    assert (request.prompt, request.profile) == ("why? $(touch pwned)\n你好", "high")
+    told = [one["params"] for one in server.notifications if one["method"] == "notifications/progress"]
+    assert {one["progressToken"] for one in told} == {7}
+    assert [one["progress"] for one in told] == sorted({one["progress"] for one in told}), "it only grows"
+    assert any("running: pytest" in one["message"] for one in told)
+
+
+def test_instance_is_the_one_of_the_process(server: Server, fake: FakeSupervisor) -> None:
+    server.call("ask", question="hi")
+    asked = fake.last(tpb.AskRequest).instance
+    assert asked == InstanceRef(id="project")
+    assert not any(isinstance(request, cpb.BindRequest) for request in fake.requests)
+    fake.errors["Instances.Get"] = NotFound("there is no such instance")
+    server.call("ask", question="hi")
+    bound = fake.last(cpb.BindRequest)
+    assert (bound.session_id, bound.process.pid) == ("s-1", os.getpid())
+
+
+def test_cancelled_call_interrupts_its_turn(server: Server, fake: FakeSupervisor) -> None:
+    def script(turn: FakeTurn) -> None:
+        turn.wait_for(lambda: turn.interrupts)
+        turn.end("")
+
+    fake.script = script
+    call = server.send("tools/call", name="ask", arguments={"question": "hi"})
+    wait_for_sync(lambda: fake.turns and fake.turn().watchers, 20, "the call to wait for its turn")
+    server.notify("notifications/cancelled", requestId=call, reason="the person pressed Esc")
+    wait_for_sync(lambda: fake.turn().interrupts == 1, 20, "the interrupt")
+    assert server.call("status")[0], "it goes on"
+
+
+def test_client_that_goes_away_leaves_the_turn_running(server: Server, fake: FakeSupervisor) -> None:
+    fake.script = lambda turn: turn.wait_for(lambda: turn.interrupts or turn.record.outcome)
+    server.send("tools/call", name="ask", arguments={"question": "hi"})
+    wait_for_sync(lambda: fake.turns and fake.turn().watchers, 20, "the call to wait for its turn")
+    server.process.stdin.close()  # type: ignore[union-attr] # it is a pipe
+    assert server.process.wait(20) == 0
+    assert fake.turn().interrupts == 0
+    fake.turn().end("")
+
+
+def test_errors_are_told_to_the_model(server: Server, fake: FakeSupervisor) -> None:
+    assert server.call("ask", question=" ") == ("the question is empty.\ngive `question` some text", True)
+    assert server.call("task_submit") == ("there is no tool task_submit.\nthere are ask, review, status, cancel", True)
+    fake.errors["Ask"] = NotFound("there is no profile hihg", next_step="did you mean high?")
+    assert server.call("ask", question="x") == ("there is no profile hihg.\ndid you mean high?", True)
+
+
+def test_review_status_and_cancel(server: Server, fake: FakeSupervisor) -> None:
+    fake.script = answer_with("All is well.")
+    assert "All is well." in server.call("review", base="main", focus="races")[0]
+    request = fake.last(tpb.ReviewRequest)
+    assert (request.target.base, request.focus) == ("main", "races")
+    assert server.call("status")[0].startswith("instance project · ready")
+    text, is_error = server.call("cancel")
+    assert "turn 01TURN0001" in text
+    assert not is_error
+    assert fake.last(tpb.InterruptRequest).instance == InstanceRef(id="project")
