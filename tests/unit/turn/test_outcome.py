@@ -22,10 +22,12 @@ from tests.support.codex_schema import CodexSchema
         ("refused", "cyberPolicy", Cause.REFUSED, "rephrase"),
         ("no such model", "badRequest", Cause.CODEX, "model's name"),
         ("no network", {"httpConnectionFailed": {"httpStatusCode": None}}, Cause.PROVIDER, "network"),
-        ("broke off", {"responseStreamDisconnected": {"httpStatusCode": 500}}, Cause.PROVIDER, "network"),
+        ("broke off", {"responseStreamDisconnected": {"httpStatusCode": None}}, Cause.PROVIDER, "network"),
+        ("Missing environment variable: `KEY`.", "other", Cause.AUTH, "environment of the service"),
         # The status says more than the word.
         ("failed", {"httpConnectionFailed": {"httpStatusCode": 401}}, Cause.AUTH, "codex login"),
         ("failed", {"responseTooManyFailedAttempts": {"httpStatusCode": 429}}, Cause.QUOTA, "wait a moment"),
+        ("failed", {"httpConnectionFailed": {"httpStatusCode": 503}}, Cause.PROVIDER, "in a while"),
         # The word says nothing: the text does.
         ("unexpected status 401 Unauthorized: no key", "other", Cause.AUTH, "codex login"),
         ("unexpected status 429 Too Many Requests", "other", Cause.QUOTA, "wait a moment"),
