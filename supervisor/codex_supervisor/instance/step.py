@@ -222,14 +222,11 @@ class _Step:
 
     def _turn_found(self, turn: str) -> Decision:
         match self.core.state:
-            case Stopped() | Hibernated():
+            case Stopped():
                 return self._spawn(self.core, turn)
-            case Starting(carry_on=None) | Backoff(carry_on=None) as state:
-                return replace(self.core, state=replace(state, carry_on=turn)), ()
-            case Ready(generation=generation):
-                return replace(self.core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
             case _:
-                # One turn runs at a time, so there is one such turn at most; any other waits in order.
+                # It is the first thing that an instance hears of. Where it is not, the turn waits like any other, and
+                # its run finds out by itself that it was sent before.
                 return self._turn_accepted(turn)
 
     def _turn_over(self, turn: str) -> Decision:
