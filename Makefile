@@ -1,11 +1,15 @@
 # Everything a developer or CI does. `make` alone lists it. All set-up happens by itself: .venv (what runs and tests the
-# project), build/tools (what builds it), build/node_modules (buf). Works with GNU make 3.81 and newer.
+# project), build/tools (what builds it), build/node_modules (buf), build/claude (Claude Code for its tests). Works with
+# GNU make 3.81 and newer.
 
 SHELL := /bin/sh
 PYTHON_BIN := .venv/bin/python
 TOOLS_BIN := build/tools/bin/python
 BUF := build/node_modules/.bin/buf
 BUF_VERSION := 1.75.0
+# The real Claude Code, for its acceptance tests.
+CLAUDE_VERSION := 2.1.329
+CLAUDE_READY := build/claude/.ready-$(CLAUDE_VERSION)
 PROTOS := $(shell find proto -name '*.proto')
 # Tests see no network but loopback.
 OFFLINE := $(PYTHON_BIN) tests/support/loopback_only.py
@@ -36,7 +40,7 @@ $(READY): pyproject.toml constraints.txt constraints-build.txt scripts/find_pyth
 		echo "making .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; fi
 	$(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
 	$(PYTHON_BIN) -m pip install --quiet -c constraints.txt --build-constraint constraints-build.txt \
-		--group dev --editable '.[codex,demo]'
+		--group dev --editable '.[codex,demo,mcp]'
 	@touch $@
 
 $(TOOLS_READY): pyproject.toml constraints-build.txt scripts/find_python.sh
@@ -65,12 +69,20 @@ $(BUF):
 	npm install --prefix build --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
 		@bufbuild/buf@$(BUF_VERSION)
 
+# 370 MB. Its program comes as a platform package of its own, so no install script is run. Without npm its tests are left
+# out; with CI=true they then fail.
+$(CLAUDE_READY):
+	@command -v npm >/dev/null || { echo "npm was not found: no tests with the real Claude Code" >&2; exit 0; }; \
+	rm -rf build/claude && mkdir -p build/claude && \
+	npm install --prefix build/claude --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error @anthropic-ai/claude-code@$(CLAUDE_VERSION) && touch $@
+
 ## What people run
 
 run: $(READY) $(STUBS_READY) ## Set up, start the service, and ask Codex a first question
 	@scripts/first_question.sh
 
-test: $(READY) $(STUBS_READY) $(WHEELS_READY) ## Run the tests, without a network; ARGS='-k name' picks some, WORKERS=0 runs them one by one
+test: $(READY) $(STUBS_READY) $(WHEELS_READY) $(CLAUDE_READY) ## Run the tests, without a network; ARGS='-k name' picks some, WORKERS=0 runs them one by one
 	@$(OFFLINE) $(PYTHON_BIN) -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
 
 check: check-format lint types check-proto check-docs test ## All that CI checks; the tests come last

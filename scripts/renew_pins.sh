@@ -23,5 +23,5 @@ renew() { # FILE, then what pip is to install
     cat "$scratch/pins" >"$file"
 }
 
-renew constraints.txt --group dev --editable '.[codex,demo]'
+renew constraints.txt --group dev --editable '.[codex,demo,mcp]'
 renew constraints-build.txt --group build
