@@ -155,7 +155,8 @@ class AppServerClient:
             self._news.notify_all()
 
 
-def _accepts(path: Path) -> bool:
+def accepts(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket."""
     # That the file is there says nothing: it appears at bind, and connections are refused until listen.
     with socketlib.socket(socketlib.AF_UNIX) as probe:
         try:
@@ -183,7 +184,7 @@ async def app_server(
     )
     try:
         await wait_for(
-            lambda: process.returncode is not None or _accepts(socket), READY_TIMEOUT_S, "the socket to accept"
+            lambda: process.returncode is not None or accepts(socket), READY_TIMEOUT_S, "the socket to accept"
         )
         assert process.returncode is None, f"codex app-server ended with {process.returncode}"
         yield process

@@ -26,6 +26,7 @@ from codex_control.v1 import (
     turns_pb2_grpc,
 )
 
+from tests.support.app_server import accepts
 from tests.support.codex_home import CodexHome
 from tests.support.waiting import wait_for
 
@@ -148,7 +149,8 @@ class RunningSupervisor:
             if self.process is not None and self.process.returncode is not None:
                 # No AssertionError: that would mean "not yet".
                 raise RuntimeError(f"the supervisor ended: {log.read_text()}")
-            return self.socket.exists()
+            # A killed one leaves its socket, and gRPC waits a second after a refusal.
+            return accepts(self.socket)
 
         await wait_for(answers, START_TIMEOUT_S, "the control socket")
         channel = grpc.aio.insecure_channel(f"unix:{self.socket}", options=[("grpc.max_receive_message_length", -1)])
