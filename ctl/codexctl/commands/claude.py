@@ -98,7 +98,6 @@ def gate(session: Session, state: str, rounds: int, tokens: int) -> None:
     Findings send Claude back to work. A review that cannot run never holds Claude up.
     """
     import msgspec
-    from codex_control.paths import make_private_dir
 
     from codexctl.claude.gate_settings import GateSettings, gate_file
     from codexctl.claude.plugin import write_whole
@@ -108,7 +107,7 @@ def gate(session: Session, state: str, rounds: int, tokens: int) -> None:
     if state == "off":
         file.unlink(missing_ok=True)
     else:
-        make_private_dir(file.parent)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(file, msgspec.json.format(msgspec.json.encode(GateSettings(rounds, tokens))) + b"\n")
     if session.json:
         put_json({"gate": {"rounds": rounds, "tokens": tokens} if state == "on" else None})

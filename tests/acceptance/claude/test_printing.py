@@ -1,0 +1,137 @@
+"""`claude-codex -p`: commands, hostile text, and the tools of Claude's model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from codex_control.v1.instances_pb2 import ListInstancesRequest
+
+from tests.support.claude_code import ClaudeCode
+from tests.support.codex_home import CodexHome
+from tests.support.model_script import Text
+from tests.support.stub_claude_model import StubClaudeModel, Use
+from tests.support.stub_model import StubModel
+from tests.support.supervisor import RunningSupervisor
+
+pytestmark = pytest.mark.real_claude
+
+INJECTIONS = [
+    "$(touch pwned) `touch pwned`; touch pwned | tee pwned && 'one' \"two\" \\n",
+    "first line\n\n  second line — 你好世界 😀",
+]
+
+
+@pytest.mark.parametrize("command", ["/codex-ask", "/codex:ask"])
+async def test_ask(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, command: str
+) -> None:
+    printed = await claude.print(f"{command} why is the sky blue?")
+    assert "stub: why is the sky blue?" in printed
+    assert "— Codex · instance claude-" in printed
+    assert printed.code == 0
+    assert not stub_claude.requests, "it costs no model call"
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+async def test_text_arrives_byte_for_byte(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel, text: str
+) -> None:
+    await claude.print(f"/codex-ask {text}")
+    assert stub_model.requests[-1].last_user_text == text
+    assert not list(claude.workspace.iterdir())
+
+
+async def test_bad_input_gets_an_example(claude: ClaudeCode, supervisor: RunningSupervisor) -> None:
+    printed = await claude.print("/codex-reasoning maybe")
+    assert "'maybe' is neither on nor off" in printed
+    assert "for example: /codex-reasoning on" in printed
+
+
+async def test_answer_past_the_limit_is_fetched_with_one_line(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate, Text("late but here"))
+    claude.limit_hooks("2s")
+    printed = await claude.print("/codex-ask take your time")
+    assert "nothing is lost" in printed
+    line = next(line for line in printed.out.splitlines() if line.startswith("Fetch the answer with: "))
+    gate.release()
+    fetched = await claude.run(*line.partition("codexctl ")[2].split(), program=str(claude.codexctl))
+    assert fetched.out == "late but here\n"
+
+
+async def test_bridge_that_is_broken_answers_nothing_itself(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    claude.break_hooks()
+    await claude.print("/codex-ask $(touch pwned)")
+    told = stub_claude.requests[0].last_user_text
+    assert "The bridge to Codex is not active" in told
+    assert "Do nothing else" in told
+    assert not list(claude.workspace.iterdir())
+    assert not stub_model.requests
+
+
+async def test_service_that_does_not_run_is_started(
+    claude: ClaudeCode, codex_home: CodexHome, real_codex: Path, stub_model: StubModel
+) -> None:
+    config = codex_home.home / ".config/codex-supervisor/config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(yaml.safe_dump({"codex": {"binary": str(real_codex)}, "metrics": {"port": 0}}))
+    try:
+        assert "stub: hello" in await claude.print("/codex-ask hello")
+        await claude.end_service()
+        # By the hook alone, without the launcher.
+        plugin = f"--plugin-dir={claude.plugin}"
+        assert "stub: again" in await claude.print("/codex-ask again", plugin, program="claude")
+    finally:
+        await claude.end_service()
+
+
+async def test_continued_session_has_the_same_codex(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    session = ("--session-id", "5b1c2c1e-6d3a-4d0a-9d57-0c5a3a3d1c11")
+    await claude.print("say a word, so that there is something to continue", *session)
+    await claude.print("/codex-ask first", "--resume", session[1])
+    await claude.print("/codex-ask second", "--resume", session[1])
+    assert stub_model.requests[-1].user_texts[-2:] == ("first", "second")
+    listed = await supervisor.client.instances.List(ListInstancesRequest())
+    assert len(listed.instances) == 1
+
+
+async def test_model_asks_through_the_tool(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    tool = "mcp__plugin_codex_codex__ask"
+    stub_claude.script(Use(tool, {"question": "which colour?"}), when="please ask")
+    printed = await claude.print("please ask codex", "--allowedTools", tool)
+    assert "claude saw: Codex · instance claude-" in printed
+    assert "stub: which colour?" in printed
+    assert stub_model.requests[-1].last_user_text == "which colour?"
+
+
+async def test_review_gate_sends_findings_back_once(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(claude.workspace)], check=True)
+    (claude.workspace / "new.py").write_text("1/0\n")
+    assert (await claude.run("claude", "gate", "on", program=str(claude.codexctl))).code == 0
+    finding = {"verdict": "findings", "findings": [{"place": "new.py:1", "problem": "It divides by zero."}]}
+    stub_model.script(Text(json.dumps(finding)))
+    await claude.print("I am done")
+    assert len(stub_claude.requests) == 2
+    assert "new.py:1: It divides by zero." in stub_claude.requests[1].whole_text
+
+
+async def test_arguments_and_exit_code_are_those_of_claude(claude: ClaudeCode, supervisor: RunningSupervisor) -> None:
+    version = await claude.run("--version")
+    assert "(Claude Code)" in version
+    wrong = await claude.run("--no-such-option")
+    assert wrong == await claude.run("--no-such-option", program="claude")
+    assert wrong.code != 0
