@@ -287,7 +287,9 @@ class TurnLog:
             return []
         if self._ring and self._ring[0].seq <= position + 1:
             return [row for row in self._ring if row.seq > position]
-        return await self.store.read_events(self.turn_id, position, _PAGE_EVENTS, _PAGE_BYTES)
+        rows = await self.store.read_events(self.turn_id, position, _PAGE_EVENTS, _PAGE_BYTES)
+        # The last event is in the journal a moment before the record that goes with it is here.
+        return [row for row in rows if row.seq <= self._published]
 
 
 def fill_ended(event: turns_pb2.TurnEvent, record: TurnRecord | None) -> turns_pb2.TurnEvent:
