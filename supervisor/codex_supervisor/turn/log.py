@@ -172,10 +172,11 @@ class TurnLog:
         else:
             self._start_flush()
 
-    def _start_flush(self) -> None:
+    def _start_flush(self) -> asyncio.Task[None]:
         self._stop_gathering()
         # Held here, and awaited in `end`.
         self._flushing = asyncio.get_running_loop().create_task(self._flush(), name=f"journal {self.turn_id}")
+        return self._flushing
 
     def _stop_gathering(self) -> None:
         if self._gathering is not None:
@@ -227,9 +228,7 @@ class TurnLog:
         try:
             async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                 while self._pending or self._flushing is not None:
-                    if self._flushing is None:
-                        self._start_flush()
-                    await asyncio.wait({self._flushing})
+                    await asyncio.wait({self._flushing or self._start_flush()})
         except TimeoutError:
             return
 
