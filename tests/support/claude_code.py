@@ -54,6 +54,7 @@ class ClaudeCode:
     bin_dir: Path
     runtime_dir: Path
     screens: list[Screen] = field(default_factory=list)
+    tmux_pid: int = 0
 
     @property
     def launcher(self) -> str:
@@ -69,6 +70,11 @@ class ClaudeCode:
     def plugin(self) -> Path:
         """The plugin as `claude-codex` makes it."""
         return ensure_plugin(self.environment, self.launcher) / PLUGIN
+
+    @property
+    def config_dir(self) -> Path:
+        """Where Claude Code has the settings of its user."""
+        return Path(self.environment["HOME"], ".claude")
 
     def limit_hooks(self, limit: str) -> None:
         """Have the plugin's hooks wait no longer than this for an answer."""
@@ -123,6 +129,7 @@ class ClaudeCode:
         screen.tmux(
             "-f", "/dev/null", "new-session", "-d", "-s", screen.name, "-x", "150", "-y", "50", command, first=self
         )
+        self.tmux_pid = int(screen.tmux("display-message", "-p", "#{pid}"))
         await screen.wait_for_text("❯")  # noqa: RUF001 # its prompt
         return screen
 
@@ -212,10 +219,9 @@ async def place_of_claude(
     try:
         yield made
     finally:
-        if made.screens:
-            server = int(made.screens[0].tmux("display-message", "-p", "#{pid}"))
-            made.screens[0].tmux("kill-server")
-            await wait_for(lambda: not _runs(server), PATIENCE_S, "the end of tmux")
+        if made.tmux_pid and _runs(made.tmux_pid):  # it ends by itself with its last terminal
+            os.kill(made.tmux_pid, signal.SIGTERM)
+            await wait_for(lambda: not _runs(made.tmux_pid), PATIENCE_S, "the end of tmux")
         await wait_for(lambda: not list(_of_place(home.root)), PATIENCE_S, "the end of all Claude Codes")
 
 
