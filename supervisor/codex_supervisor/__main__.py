@@ -7,10 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import click
 from codex_control.errors import CodexError, Exit
-
-from codex_supervisor.root import cli
 
 STOPPED_BY_USER = 130
 """128 + SIGINT, as shells have it."""
@@ -21,21 +18,41 @@ CLOSED_PIPE = 141
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
     try:
-        result = cli.main(args=list(arguments), prog_name="codex-supervisor", standalone_mode=False)
+        # What a service manager starts needs no command line, which would stay in memory for ever: 1 MB.
+        result = _serve() if list(arguments) == ["serve"] else _run_command(arguments)
         sys.stdout.flush()
     except CodexError as error:
-        click.echo(f"codex-supervisor: {error}", err=True)
+        print(f"codex-supervisor: {error}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return STOPPED_BY_USER
     except BrokenPipeError:
         # The reader is gone; without this Python complains when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     return int(result) if isinstance(result, int) else int(Exit.OK)
+
+
+def _serve() -> int:
+    from codex_control.paths import Paths
+
+    from codex_supervisor.daemon import serve
+
+    return serve(Paths.from_environment())
+
+
+def _run_command(arguments: Sequence[str]) -> object:
+    import click
+
+    from codex_supervisor.root import cli
+
+    try:
+        return cli.main(args=list(arguments), prog_name="codex-supervisor", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return STOPPED_BY_USER
 
 
 def main() -> NoReturn:

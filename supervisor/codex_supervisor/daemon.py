@@ -37,8 +37,7 @@ from codex_supervisor.claude.leases import Leases
 from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config import Config
-from codex_supervisor.config_file import load_config
-from codex_supervisor.config_reference import config_differences, keep_restart_keys
+from codex_supervisor.footprint import settle, share_one_arena
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.fleet import Fleet
@@ -81,7 +80,8 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     """
     # Where a child of ours started us, we are not part of its tree: what we start must not die with it.
     os.environ.pop(TOKEN_VARIABLE, None)
-    config = load_config(paths.config_file)
+    share_one_arena()
+    config = _load_config(paths.config_file)
     if demo_model:
         config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
     for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
@@ -109,6 +109,19 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     finally:
         lock.release()
     return 0 if daemon.failure is None else 1
+
+
+def _load_config(path: Path) -> Config:
+    # Who has no file needs no YAML: 1.4 MB.
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return Config()
+    except OSError:
+        pass  # what is wrong with it is said below
+    from codex_supervisor.config_file import load_config
+
+    return load_config(path)
 
 
 class Daemon:
@@ -283,6 +296,7 @@ class Daemon:
         limit_s = watchdog_limit_s()
         if limit_s is not None:
             tasks.start(feed_watchdog(self._notifier, limit_s, self._house.store.ping), "watchdog")
+        settle()
 
     # --- while it runs ----------------------------------------------------------------------------------------------
 
@@ -358,11 +372,14 @@ class Daemon:
     async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """See `rpc.admin.Supervisor`. A bad configuration raises `BadConfig`, and the present one stays."""
         try:
-            wanted = await asyncio.to_thread(load_config, self.paths.config_file)
+            wanted = await asyncio.to_thread(_load_config, self.paths.config_file)
         except CodexError as error:
             self._metrics.config_reloads.labels(result="refused").inc()
             _log.warning("reload_refused", extra={"why": str(error)})
             raise
+        # Seldom wanted, and not small.
+        from codex_supervisor.config_reference import config_differences, keep_restart_keys
+
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))
         self._binary = None

@@ -18,8 +18,8 @@ async def measure_load(place: Place, asks: int, instances: int) -> list[Case]:
     each = Case("load", f"ask, {asks} at once on {instances} instances")
     wall = Case("load", f"all {asks} asks")
     errors = Case("load", "asks without a completed answer", unit="count", goal=Goal(0))
-    awake = Case("memory", f"supervisor, {instances} awake", unit="MB", goal=Goal(60))
-    known = Case("memory", f"supervisor, {instances} known", unit="MB", goal=Goal(50))
+    awake = Case("memory", f"supervisor, {instances} awake", unit="MiB", goal=Goal(60))
+    known = Case("memory", f"supervisor, {instances} known", unit="MiB", goal=Goal(50))
     async with place.supervisor() as supervisor:
         began = time.perf_counter()
         results = await asyncio.gather(*(_ask_ms(supervisor, number, instances) for number in range(asks)))
@@ -29,7 +29,7 @@ async def measure_load(place: Place, asks: int, instances: int) -> list[Case]:
         reply = await supervisor.client.instances.List(instances_pb2.ListInstancesRequest())
         states = [instance.state for instance in reply.instances]
         assert states == [instances_pb2.INSTANCE_STATE_READY] * instances, states
-        awake.add(_resident_mb(supervisor.pid))
+        awake.add(_resident_mib(supervisor.pid))
         stops = (
             supervisor.client.instances.Stop(instances_pb2.StopRequest(instance=ref(_name(number))))
             for number in range(instances)
@@ -38,7 +38,7 @@ async def measure_load(place: Place, asks: int, instances: int) -> list[Case]:
     async with place.supervisor() as supervisor:
         reply = await supervisor.client.instances.List(instances_pb2.ListInstancesRequest())
         assert len(reply.instances) == instances, reply
-        known.add(_resident_mb(supervisor.pid))
+        known.add(_resident_mib(supervisor.pid))
     return [each, wall, errors, known, awake]
 
 
@@ -52,8 +52,8 @@ def _name(number: int) -> str:
     return f"load-{number}"
 
 
-def _resident_mb(pid: int) -> float:
-    """VmRSS of a process, in MB of 10^6 bytes."""
+def _resident_mib(pid: int) -> float:
+    """VmRSS of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (kibibytes,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-    return kibibytes * 1024 / 1e6
+    return kibibytes / 1024

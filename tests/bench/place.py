@@ -20,7 +20,7 @@ from codex_supervisor.child.protocol import UNUSED_NOTIFICATIONS
 from tests.support.app_server import AppServerClient
 from tests.support.codex_home import CodexHome, codex_home_below, short_private_dir
 from tests.support.stub_model import RemoteStub
-from tests.support.supervisor import RunningSupervisor, supervisor_of
+from tests.support.supervisor import RunningSupervisor
 
 PROGRAMS = Path(sys.executable).parent
 """Where `codexctl` and `codex-supervisor` are, as pip installed them."""
@@ -40,12 +40,15 @@ class Place:
     environment: dict[str, str]
 
     @asynccontextmanager
-    async def supervisor(self, **settings: object) -> AsyncIterator[RunningSupervisor]:
-        """A supervisor as the service unit starts it; its settings are the defaults but for what is given."""
+    async def supervisor(self) -> AsyncIterator[RunningSupervisor]:
+        """A supervisor as the service unit starts it, without a configuration file."""
         program = (str(PROGRAMS / "codex-supervisor"), "serve")
-        given = {"codex": {"binary": str(self.codex)}, **settings}
-        async with supervisor_of(self.home, self.runtime_dir, given, program=program) as running:
+        running = RunningSupervisor(self.home, self.environment, self.runtime_dir, program)
+        await running.start()
+        try:
             yield running
+        finally:
+            await running.stop()
 
     @asynccontextmanager
     async def app_server(self) -> AsyncIterator[BareCodex]:
@@ -153,7 +156,13 @@ async def open_place() -> AsyncIterator[Place]:
         home = stack.enter_context(codex_home_below())
         stub = await stack.enter_async_context(_stub_model())
         home.configure(f"http://127.0.0.1:{stub.port}/v1")
-        yield Place(bundled_codex_path(), home, runtime_dir, stub, home.environment(runtime_dir))
+        codex = bundled_codex_path()
+        programs = home.root / "bin"
+        programs.mkdir()
+        (programs / "codex").symlink_to(codex)
+        environment = home.environment(runtime_dir)
+        environment["PATH"] = f"{programs}:{environment['PATH']}"
+        yield Place(codex, home, runtime_dir, stub, environment)
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tests.bench.figures import Case, Goal
 from tests.bench.place import PROGRAMS, Place, since_ms
@@ -18,25 +20,23 @@ async def measure_turns(place: Place, supervisor: RunningSupervisor, rounds: int
     execute = Case("process", "codex exec")
     control = Case("process", "codexctl ask", against=execute, goal=Goal(0.8, stretch=0.6))
     codexctl = str(PROGRAMS / "codexctl")
+    exec_command = (str(place.codex), "exec", "--skip-git-repo-check", "-s", "workspace-write")
     async with place.app_server() as bare:
         thread = await bare.thread()
         for number in range(-WARM_UP_ROUNDS, rounds):
             prompt = f"round {number}"
-            samples = (
-                (limit, await bare.turn_ms(thread, prompt)),
-                (ask, await _ask_ms(supervisor, prompt)),
-                (control, _answered(place.run(codexctl, "ask", "-i", "bench", prompt), prompt)),
-                (
-                    execute,
-                    _answered(
-                        place.run(str(place.codex), "exec", "--skip-git-repo-check", "-s", "workspace-write", prompt),
-                        prompt,
-                    ),
-                ),
-            )
-            if number >= 0:
-                for case, sample in samples:
-                    case.add(sample)
+            turns: list[tuple[Case, Callable[[], Awaitable[float]]]] = [
+                (limit, partial(bare.turn_ms, thread, prompt)),
+                (ask, partial(_ask_ms, supervisor, prompt)),
+                (control, partial(_program_ms, place, prompt, codexctl, "ask", "-i", "bench")),
+                (execute, partial(_program_ms, place, prompt, *exec_command)),
+            ]
+            # Who comes after whom changes from round to round: a process that has just ended leaves cold caches.
+            first = number % len(turns)
+            for case, turn_ms in turns[first:] + turns[:first]:
+                took_ms = await turn_ms()
+                if number >= 0:
+                    case.add(took_ms)
     return [limit, ask, execute, control]
 
 
@@ -54,7 +54,7 @@ async def _ask_ms(supervisor: RunningSupervisor, prompt: str) -> float:
     return took_ms
 
 
-def _answered(ran: tuple[float, str], prompt: str) -> float:
-    took_ms, output = ran
+async def _program_ms(place: Place, prompt: str, *words: str) -> float:
+    took_ms, output = place.run(*words, prompt)
     assert output.strip() == f"stub: {prompt}", output
     return took_ms
