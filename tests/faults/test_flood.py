@@ -37,6 +37,7 @@ async def test_a_hundred_megabytes_that_nobody_reads(with_codex: Supervise, stub
         call = supervisor.client.turns.Ask(request)
         await call.read()
         record = await wait_for(lambda: ended(supervisor, request.request_id), 60, "the outcome")
+        assert record is not None
         _, highest = memory_mib(supervisor)
         call.cancel()
         assert (record.outcome, record.cause) == (outcome_pb2.OUTCOME_FAILED, outcome_pb2.CAUSE_LIMIT)
@@ -88,7 +89,7 @@ async def test_a_hundred_megabytes_of_error_output(with_fake: Supervise, fake_co
         )
     )
     limit = {"file_limit": "1 MiB", "files_kept": 1}
-    async with with_fake({"log": limit}) as supervisor:
+    async with with_fake({"log": limit, "instances": {"probe_interval": 0.3}}) as supervisor:
         assert (await supervisor.client.ask("first")).outcome == outcome_pb2.OUTCOME_COMPLETED
         logs = supervisor.state_dir / "log" / "children"
 

@@ -21,12 +21,15 @@ from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor
 from tests.support.waiting import wait_for
 
+# Children are looked at as often as they are probed.
+OFTEN = {"probe_interval": 0.3}
+
 HIBERNATED = instances_pb2.INSTANCE_STATE_HIBERNATED
 
 
 async def test_a_child_over_its_limit_is_replaced_between_turns(with_fake: Supervise, fake_codex: FakeCodex) -> None:
     fake_codex.turn_knobs(Knobs(memory_bytes=100 << 20, starts=(1,)))
-    async with with_fake({"instances": {"memory_limit": "64 MiB"}}) as supervisor:
+    async with with_fake({"instances": {"memory_limit": "64 MiB", **OFTEN}}) as supervisor:
         first = await supervisor.client.ask("grow")
         assert first.outcome == outcome_pb2.OUTCOME_COMPLETED
         pid = await child_pid(supervisor)
@@ -46,7 +49,7 @@ async def test_a_running_turn_is_not_cut_off_for_its_child_s_memory(
     gate = stub_model.gate()
     stub_model.script(Text("begun "), gate.step, Text("and ended"))
     # A real Codex holds more than this from its first turn on.
-    async with with_codex({"instances": {"memory_limit": "64 MiB"}}) as supervisor:
+    async with with_codex({"instances": {"memory_limit": "64 MiB", **OFTEN}}) as supervisor:
         async with asking(supervisor, "long") as asked:
             await asked.reached("text")
             pid = await child_pid(supervisor)
@@ -79,7 +82,7 @@ async def sleeping(supervisor: RunningSupervisor) -> list[str]:
 
 
 async def test_past_the_number_of_awake_ones_the_longest_idle_sleeps(with_codex: Supervise) -> None:
-    async with with_codex({"instances": {"max_awake": 2}}) as supervisor:
+    async with with_codex({"instances": {"max_awake": 2, **OFTEN}}) as supervisor:
         for name in ("oldest", "middle", "newest"):
             await supervisor.client.ask("hello", name)
         assert await wait_for(lambda: sleeping(supervisor), 15, "one to sleep") == ["oldest"]
@@ -90,7 +93,7 @@ async def test_past_the_number_of_awake_ones_the_longest_idle_sleeps(with_codex:
 async def test_past_the_memory_budget_the_longest_idle_sleeps(with_codex: Supervise, stub_model: StubModel) -> None:
     # One real child needs some 130 MB: two are too many, and the busy one stays.
     gate = stub_model.gate()
-    async with with_codex({"instances": {"memory_budget": "200 MiB"}}) as supervisor:
+    async with with_codex({"instances": {"memory_budget": "200 MiB", **OFTEN}}) as supervisor:
         await supervisor.client.ask("hello", "idle")
         stub_model.script(gate.step, Text("done"), when="^work$")
         async with asking(supervisor, "work", "busy") as asked:

@@ -51,7 +51,7 @@ async def change_child(supervisor: RunningSupervisor, change: Callable[[ChildRec
 
 async def recorded_turn(supervisor: RunningSupervisor, turn: str) -> turns_pb2.Turn:
     """Wait for the outcome."""
-    last = None
+    last: turns_pb2.TurnEvent | None = None
     async for answer in supervisor.client.turns.Attach(turns_pb2.AttachRequest(turn_id=turn), timeout=40):
         last = answer.event
     assert last is not None

@@ -18,7 +18,7 @@ from codex_supervisor.metrics import ChildSample
 
 _log = logging.getLogger(__name__)
 
-# Time between two samples of the children's memory.
+# Longest time between two samples of the children's memory.
 SAMPLE_INTERVAL_S = 5.0
 
 Awake = list[tuple[InstanceShell, AwakeChild]]
@@ -61,7 +61,10 @@ class Monitor:
     async def _sample_all(self) -> None:
         while True:
             self.sample()
-            await asyncio.sleep(SAMPLE_INTERVAL_S)
+            # Whoever wants to hear of dead children sooner wants to hear of large ones sooner too.
+            await asyncio.sleep(
+                min(SAMPLE_INTERVAL_S, self._house.config.instances.probe_interval or SAMPLE_INTERVAL_S)
+            )
 
     def sample(self) -> None:
         """Read memory and CPU of every child, and act where a limit is passed."""
