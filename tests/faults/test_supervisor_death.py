@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -167,3 +168,36 @@ async def test_killed_between_two_steps(
         assert stub_model.received == 1 or turn.recoveries == 1
         alive = processes_with(str(short_runtime_dir))
         assert alive == [await child_pid(supervisor)], "one child at the most"
+
+
+async def test_killed_after_it_carried_a_turn_on_and_before_it_said_so(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    first, second = stub_model.gate(), stub_model.gate()
+    stub_model.script(Text("half of it "), first.step)
+    stub_model.script(second.step, Text("whole"))
+    async with asking(supervisor, "a question") as asked:
+        text = await asked.reached("text")
+        await first.reached()
+        child = await child_pid(supervisor)
+        await supervisor.kill()
+        os.kill(child, signal.SIGKILL)
+    first.release()
+    supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"] = "turn-sent"
+    with contextlib.suppress(RuntimeError, grpc.aio.AioRpcError):
+        await supervisor.start()
+    assert supervisor.process is not None
+    assert await asyncio.wait_for(supervisor.process.wait(), 20) == -signal.SIGKILL
+    await supervisor.client.channel.close()
+    supervisor.process = None
+    del supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"]
+    await second.reached()
+    await supervisor.start()
+    assert (await supervisor.client.instance()).child.adopted
+    second.release()
+    events = await attached(supervisor, asked.request.request_id)
+    turn = events[-1].ended.turn
+    assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "whole", 1)
+    (report,) = [event.recovery for event in events if event.HasField("recovery")]
+    assert list(report.superseded_item_ids) == [text.text.item_id]
+    assert stub_model.received == 2
