@@ -67,7 +67,7 @@ class Paths:
 
     @property
     def status_dir(self) -> Path:
-        """A small file for each Claude Code session: how its instance is, for status lines. See `SessionStatus`."""
+        """A small file for each Claude Code session that is shown now: how its instance is, for status lines."""
         return self.runtime_dir / "status"
 
     @property

@@ -34,6 +34,7 @@ from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.claude.leases import Leases
+from codex_supervisor.claude.status_files import StatusFiles
 from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config import Config
@@ -293,6 +294,7 @@ class Daemon:
         self._serving = True
         self._notifier.ready(self._status_line())
         tasks.start(self._keep_status(), "status line")
+        tasks.start(StatusFiles(self._fleet, self.paths.status_dir).keep(), "status files")
         limit_s = watchdog_limit_s()
         if limit_s is not None:
             tasks.start(feed_watchdog(self._notifier, limit_s, self._house.store.ping), "watchdog")

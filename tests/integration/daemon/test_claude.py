@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import sys
 import time
@@ -299,3 +300,41 @@ async def test_leases_outlive_the_supervisor(codex_home: CodexHome, short_runtim
             assert found.instance.id == kept
         await end(staying)
         await client.wait_for_state(HIBERNATED, kept)
+
+
+async def test_status_files_follow_the_instances(daemon: RunningSupervisor, client: Client, model: StubModel) -> None:
+    folder = daemon.runtime_dir / "codex-supervisor/status"
+    session = new_session()
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((folder / f"{session}.json").read_text())
+        return found
+
+    async with claude_process() as claude:
+        bound = await bind(client, session, claude.pid)
+        await wait_for(lambda: (folder / f"{session}.json").exists(), what="the status file")
+        name = bound.instance.id
+        assert told() == {
+            "instance": name,
+            "state": "stopped",
+            "profile": "default",
+            "turn": "",
+            "running": 0,
+            "queued": 0,
+        }
+        assert (folder / f"{session}.json").stat().st_mode & 0o777 == 0o600
+        gate = model.gate()
+        model.script(gate, Text("done"))
+        asked = asyncio.create_task(client.ask("something", name))
+        await gate.reached()
+        await wait_for(lambda: told()["state"] == "busy", what="the running turn in the file")
+        assert told()["running"] == 1
+        gate.release()
+        assert (await asked).id
+        await wait_for(lambda: told()["state"] == "ready", what="the end of the turn in the file")
+        # /clear: the file is the one of the session that is shown.
+        cleared = new_session()
+        await bind(client, cleared, claude.pid, CLEAR)
+        await wait_for(lambda: (folder / f"{cleared}.json").exists(), what="the file of the new session")
+        await wait_for(lambda: not (folder / f"{session}.json").exists(), what="the end of the old one")
+    await wait_for(lambda: not list(folder.iterdir()), what="no file once Claude Code is gone")
