@@ -238,6 +238,19 @@ class ThreadUnsubscribeResponse(In, frozen=True):
     status: str
 
 
+class ThreadSettingsUpdateParams(Out, frozen=True):
+    """thread/settings/update: what sticks to the thread, for what is sent without it. See `TurnStartParams`."""
+
+    thread_id: str
+    cwd: str | None = None
+    model: str | None = None
+    effort: str | None = None
+    summary: str | None = None
+    approval_policy: str | None = None
+    sandbox_policy: Mapping[str, Any] | None = None
+    collaboration_mode: CollaborationMode | None = None
+
+
 class ReviewStartParams(Out, frozen=True):
     """review/start. `target` is {"type": "uncommittedChanges"}, or baseBranch with branch, commit with sha, or custom
     with instructions; `delivery` is inline or detached.
@@ -281,6 +294,7 @@ REQUESTS: Mapping[str, tuple[type[Out], type[In]]] = MappingProxyType(
         "thread/turns/list": (ThreadTurnsListParams, ThreadTurnsListResponse),
         "thread/loaded/list": (ThreadLoadedListParams, Empty),
         "thread/revert": (ThreadRevertParams, ThreadRevertResponse),
+        "thread/settings/update": (ThreadSettingsUpdateParams, Empty),
         "thread/unsubscribe": (ThreadUnsubscribeParams, ThreadUnsubscribeResponse),
         "thread/backgroundTerminals/clean": (ThreadBackgroundTerminalsCleanParams, Empty),
         "turn/start": (TurnStartParams, TurnStartResponse),

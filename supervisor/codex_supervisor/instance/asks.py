@@ -24,6 +24,7 @@ from codex_supervisor.store.records import Cause, EventRow, Moment, SettingsReco
 from codex_supervisor.turn.ids import new_turn_id
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.messages import timestamp
+from codex_supervisor.turn.review import checked_review, description
 from codex_supervisor.turn.run import TurnRun
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -40,6 +41,10 @@ class Accepted:
     attached: bool
 
 
+Asked = turns_pb2.AskRequest | turns_pb2.ReviewRequest
+"""What becomes a turn."""
+
+
 class Asks:
     """Takes asks in and finds turns again, live or recorded."""
 
@@ -49,8 +54,8 @@ class Asks:
         self.draining = False
         self._underway: dict[str, asyncio.Event] = {}
 
-    async def accept(self, ask: turns_pb2.AskRequest) -> Accepted:
-        """Check an ask, commit it to the journal and queue it.
+    async def accept(self, ask: Asked) -> Accepted:
+        """Check an ask or a review, commit it to the journal and queue it.
 
         A known `request_id` returns the turn that it named before. Raises `BadInput`, `NotFound` (profile),
         `LimitExceeded` (prompt, queue, disk) or `WrongState` (draining, instance failed); nothing is accepted then.
@@ -71,7 +76,7 @@ class Asks:
             del self._underway[ask.request_id]
             done.set()
 
-    async def _accept_or_find(self, ask: turns_pb2.AskRequest) -> Accepted:
+    async def _accept_or_find(self, ask: Asked) -> Accepted:
         try:
             # A request that is known must make no instance. Where there is one, the journal finds it by itself.
             known = await self._known(ask.request_id) if self.fleet.lookup(ask.instance) is None else None
@@ -83,7 +88,7 @@ class Asks:
                 raise
             return known
 
-    async def _accept(self, ask: turns_pb2.AskRequest) -> Accepted:
+    async def _accept(self, ask: Asked) -> Accepted:
         request = self._checked(ask)
         if self.draining:
             raise WrongState(
@@ -114,34 +119,23 @@ class Asks:
         shell = self.fleet.shells.get(record.instance)
         return shell.runs.get(record.id) if shell is not None else None
 
-    def _checked(self, ask: turns_pb2.AskRequest) -> TurnRequest:
+    def _checked(self, ask: Asked) -> TurnRequest:
         limit = self.house.config.turns.prompt_limit
-        if not ask.prompt.strip():
-            raise BadInput(what="the prompt is empty", next_step="say what Codex shall do")
-        if "\0" in ask.prompt:
-            raise BadInput(what="the prompt holds a NUL character", next_step="send text, not binary data")
-        if len(ask.prompt) > limit:
-            raise LimitExceeded(
-                what=f"the prompt has {len(ask.prompt):,} characters",
-                why=f"the limit is {limit:,} (turns.prompt_limit)",
-                next_step="put the text into a file and let Codex read it",
-            )
-        if len(ask.images) > _MAX_IMAGES:
-            raise LimitExceeded(what=f"{len(ask.images)} images", why=f"the limit is {_MAX_IMAGES}")
-        for image in ask.images:
-            _check_file(image)
+        if isinstance(ask, turns_pb2.AskRequest):
+            request = _checked_ask(ask, limit)
+        else:
+            review = checked_review(ask.target, ask.focus, limit)
+            request = TurnRequest(prompt=description(review), review=review)
         if ask.cwd:
             _check_directory(ask.cwd)
         profile(self.house.config, ask.profile)
         timeout_s = ask.timeout.ToNanoseconds() / 1e9 if ask.HasField("timeout") else None
         if timeout_s is not None and timeout_s <= 0:
             raise BadInput(what="the time limit is not positive")
-        return TurnRequest(
-            prompt=ask.prompt,
-            images=tuple(ask.images),
+        return msgspec.structs.replace(
+            request,
             cwd=ask.cwd,
             profile=ask.profile,
-            output_schema=_checked_schema(ask.output_schema),
             show_reasoning=ask.show_reasoning if ask.HasField("show_reasoning") else None,
             timeout_s=timeout_s,
         )
@@ -247,6 +241,25 @@ class Asks:
     def cancel(self, run: TurnRun) -> None:
         """Ask for the end of a turn."""
         run.shell.cancel_turn(run.record.id, Cause.USER)
+
+
+def _checked_ask(ask: turns_pb2.AskRequest, limit: int) -> TurnRequest:
+    if not ask.prompt.strip():
+        raise BadInput(what="the prompt is empty", next_step="say what Codex shall do")
+    if "\0" in ask.prompt:
+        raise BadInput(what="the prompt holds a NUL character", next_step="send text, not binary data")
+    if len(ask.prompt) > limit:
+        raise LimitExceeded(
+            what=f"the prompt has {len(ask.prompt):,} characters",
+            why=f"the limit is {limit:,} (turns.prompt_limit)",
+            next_step="put the text into a file and let Codex read it",
+        )
+    if len(ask.images) > _MAX_IMAGES:
+        raise LimitExceeded(what=f"{len(ask.images)} images", why=f"the limit is {_MAX_IMAGES}")
+    for image in ask.images:
+        _check_file(image)
+    schema = _checked_schema(ask.output_schema)
+    return TurnRequest(prompt=ask.prompt, images=tuple(ask.images), output_schema=schema)
 
 
 def _check_file(path: str) -> None:

@@ -12,7 +12,7 @@ import grpc.aio
 from codex_control.errors import BadInput, LimitExceeded, NotFound
 from codex_control.v1 import turns_pb2, turns_pb2_grpc
 
-from codex_supervisor.instance.asks import Accepted, Asks
+from codex_supervisor.instance.asks import Accepted, Asked, Asks
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.store.records import TurnRecord, TurnState
 from codex_supervisor.turn.log import replay
@@ -45,6 +45,19 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
 
     async def Ask(self, request: turns_pb2.AskRequest, context: Context) -> AsyncIterator[turns_pb2.AskResponse]:
         """See turns.proto."""
+        async with contextlib.aclosing(self._take(request)) as events:
+            async for event in events:
+                yield turns_pb2.AskResponse(event=event)
+
+    async def Review(
+        self, request: turns_pb2.ReviewRequest, context: Context
+    ) -> AsyncIterator[turns_pb2.ReviewResponse]:
+        """See turns.proto."""
+        async with contextlib.aclosing(self._take(request)) as events:
+            async for event in events:
+                yield turns_pb2.ReviewResponse(event=event)
+
+    async def _take(self, request: Asked) -> AsyncGenerator[turns_pb2.TurnEvent, None]:
         # A client that goes away in this moment leaves a turn that is either not accepted or will run.
         call = _AskCall()
         try:
@@ -58,7 +71,7 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
                 async for event in events:
                     if event.HasField("accepted"):
                         event.accepted.attached = accepted.attached
-                    yield turns_pb2.AskResponse(event=event)
+                    yield event
                     if request.detach:
                         return
         except (asyncio.CancelledError, GeneratorExit):
@@ -66,12 +79,12 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
                 self._asks.cancel(accepted.run)
             raise
 
-    async def _accept(self, request: turns_pb2.AskRequest, call: _AskCall) -> Accepted:
+    async def _accept(self, request: Asked, call: _AskCall) -> Accepted:
         call.accepted = await self._asks.accept(request)
         self._interrupt_unwanted(request, call)
         return call.accepted
 
-    def _interrupt_unwanted(self, request: turns_pb2.AskRequest, call: _AskCall) -> None:
+    def _interrupt_unwanted(self, request: Asked, call: _AskCall) -> None:
         """Interrupt a turn whose client went away before it had the receipt, where it wanted that."""
         run = call.accepted.run if call.accepted is not None else None
         if call.gone and request.interrupt_on_cancel and run is not None:

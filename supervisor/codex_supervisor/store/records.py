@@ -97,6 +97,27 @@ class Moment(msgspec.Struct, frozen=True):
     monotonic_s: float
 
 
+class ReviewKind(enum.StrEnum):
+    """What a review is about."""
+
+    UNCOMMITTED = "uncommitted"
+    """All that is not committed."""
+    BASE = "base"
+    """What is different from the merge base with a branch, tag or commit."""
+    COMMIT = "commit"
+    """What one commit changes."""
+    INSTRUCTIONS = "instructions"
+    """What a text says."""
+
+
+class ReviewRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What shall be reviewed: `name` is the branch, the commit or the text; `focus` what to mind above all."""
+
+    kind: ReviewKind
+    name: str = ""
+    focus: str = ""
+
+
 class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a client asked for; everything needed to send the turn, and to send it again."""
 
@@ -109,6 +130,8 @@ class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_s: float | None = None
     accepted: Moment | None = None
     """When it was accepted: what its time limit counts from."""
+    review: ReviewRecord | None = None
+    """Set where the turn is a review; `prompt` then says in words of what."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True):

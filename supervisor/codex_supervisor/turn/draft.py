@@ -22,6 +22,7 @@ from codex_supervisor.turn.messages import (
     usage_message,
     usage_record,
 )
+from codex_supervisor.turn.review import NO_REVIEW
 
 OUTPUT_TAIL_CHARACTERS = 4096
 """End of a command's output that is kept."""
@@ -68,6 +69,9 @@ class Draft:
     last_error: TurnError | None = None
     streamed_bytes: int = 0
     first_text: bool = False
+    review: bool = False
+    """The turn is a review: only what ends it is an answer."""
+    reviewed: bool = False
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -75,7 +79,8 @@ class Draft:
         """Return the final answer: the last message that is not a commentary, else the last message."""
         newest_first = list(reversed(self.messages.values()))
         answers = [message for message in newest_first if message.phase != "commentary"]
-        return next((text for message in (*answers, *newest_first) if (text := message.so_far())), "")
+        others = () if self.review else newest_first
+        return next((text for message in (*answers, *others) if (text := message.so_far())), "")
 
     def reasoning(self) -> str:
         """Return the reasoning summaries."""
@@ -109,6 +114,7 @@ class Draft:
             case "message":
                 message = event.message
                 self._message(message.item_id, message.text, message.phase, completed=True)
+                self.reviewed = self.reviewed or (self.review and message.phase == "final_answer")
             case "command":
                 self.commands[event.command.item_id] = command_record(event.command)
             case "file":
@@ -134,7 +140,7 @@ class Draft:
     def feed(self, notification: notifications.Notification) -> Events:
         """Take one notification of this turn in; return the events that it means."""
         match notification:
-            case notifications.AgentMessageDeltaNotification(item_id=item_id, delta=delta):
+            case notifications.AgentMessageDeltaNotification(item_id=item_id, delta=delta) if not self.review:
                 return self._text(item_id, delta)
             case notifications.ItemStartedNotification():
                 return self.item(notification.decode_item(), completed=False)
@@ -176,6 +182,9 @@ class Draft:
     def item(self, item: items.ThreadItem, *, completed: bool) -> Events:
         """Take one item in; return its events, none where the same state was reported before."""
         match item:
+            case items.AgentMessageItem(id=item_id, text=text) if self.review:
+                # What the reviewer says on its way; once there is a review, it is repeated as a message.
+                return [] if self.reviewed else self._message(item_id, text, "commentary", completed=completed)
             case items.AgentMessageItem(id=item_id, text=text, phase=phase):
                 return self._message(item_id, text, phase or "", completed=completed)
             case items.CommandExecutionItem():
@@ -197,7 +206,8 @@ class Draft:
             case items.ContextCompactionItem(id=item_id):
                 return self._tool(item_id, "contextCompaction", "the conversation is shortened", completed)
             case items.ExitedReviewModeItem(id=item_id, review=review) if completed:
-                return self._message(item_id, review, "final_answer", completed=True)
+                self.reviewed = True
+                return [] if review == NO_REVIEW else self._message(item_id, review, "final_answer", completed=True)
             case _:
                 return []
 

@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from codex_supervisor.store.records import CommandRecord, FileRecord, TurnRecord, Usage
+from codex_supervisor.turn.review import review_message
 
 
 def timestamp(wall_ns: int) -> Timestamp:
@@ -111,4 +112,5 @@ def turn_message(turn: TurnRecord, *, queue_position: int = 0) -> turns_pb2.Turn
         cwd=turn.request.cwd,
         images=turn.request.images,
         queue_position=queue_position,
+        review=review_message(turn.request.review),
     )

@@ -19,10 +19,14 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class StillRuns:
-    """The child ran on while nobody listened: the turn is followed. `kept` are the items that are complete."""
+    """The child ran on while nobody listened: the turn is followed. `kept` are the items that are complete.
+
+    `active_turn_id` is what Codex calls it where that is another name: in a review, the reviewer's turn.
+    """
 
     codex_turn_id: str
     kept: Sequence[ThreadItem]
+    active_turn_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ def _has_input(items: Sequence[ThreadItem], turn_id: str) -> bool:
 def _has_any_input(items: Sequence[ThreadItem]) -> bool:
     return any(isinstance(item, UserMessageItem) for item in items)
 
+
+REVIEW_AGAIN = "Codex cannot go on with a review half way: it is begun again"
 
 ACTIONS: dict[OnInterrupted, tuple[instances_pb2.OnInterrupted, str]] = {
     OnInterrupted.CONTINUE: (

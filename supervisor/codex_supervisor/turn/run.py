@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from codex_control.errors import (
@@ -46,13 +46,25 @@ from codex_supervisor.turn.draft import Draft, warning
 from codex_supervisor.turn.log import TurnLog
 from codex_supervisor.turn.messages import command_message, duration, file_message
 from codex_supervisor.turn.outcome import cause_of
-from codex_supervisor.turn.recovery import ACTIONS, CutOff, Finding, Over, StillRuns, Unsent, find_turn
+from codex_supervisor.turn.recovery import (
+    ACTIONS,
+    REVIEW_AGAIN,
+    CutOff,
+    Finding,
+    Over,
+    StillRuns,
+    Unsent,
+    find_turn,
+)
+from codex_supervisor.turn.review import find_review
 from codex_supervisor.turn.threads import (
     REQUEST_TIMEOUT_S,
     NotLoggedIn,
+    is_active,
     note_sent,
     open_thread,
     refusal,
+    send_turn,
     set_history_aside,
     turn_params,
 )
@@ -106,7 +118,10 @@ class TurnRun:
         self.log = log
         self.shell = shell
         self.house = house
-        self.draft = Draft(house.config.turns.answer_limit, bool(record.request.show_reasoning))
+        self._review = record.request.review
+        self.draft = Draft(
+            house.config.turns.answer_limit, bool(record.request.show_reasoning), review=self._review is not None
+        )
         self.approvals = Approvals(
             record.id,
             house.clock,
@@ -129,6 +144,8 @@ class TurnRun:
         self._over: asyncio.Future[Turn] | None = None
         self._codex_turn = ""
         self._expects_start = False
+        self._reviewer: asyncio.Future[str] | None = None
+        """In a review, Codex's id of the reviewer's turn: the one that an interrupt names."""
         self._held: list[Notification] | None = None
         self._ending: Cause | None = None
         self._ended = False
@@ -176,7 +193,7 @@ class TurnRun:
         if self._ended or self._ending is not None:
             return
         self._ending = cause
-        if self._codex_turn:
+        if self._codex_turn or (self._review is not None and self._expects_start):
             await self._interrupt_codex()
 
     async def end(self, outcome: Outcome, cause: Cause | None, error: str) -> None:
@@ -212,6 +229,7 @@ class TurnRun:
     async def _drive(self, child: AwakeChild) -> None:
         self._child = child
         self._over = asyncio.get_running_loop().create_future()
+        self._reviewer = asyncio.get_running_loop().create_future()
         self._last_event_at = self.house.clock.monotonic()
         self._arm_stall_watch()
         try:
@@ -295,15 +313,15 @@ class TurnRun:
         self.record = msgspec.structs.replace(self.record, thread_id=thread.id, sent_ns=self.record.sent_ns or now_ns)
         self._sent_at = self._sent_at or self.house.clock.monotonic()
         self._codex_turn, self._expects_start = "", True
-        reply = await child.server.request("turn/start", params, requests.TurnStartResponse, REQUEST_TIMEOUT_S)
+        codex_turn_id = await send_turn(child, params, self._review)
         reach("turn-sent")
         note_sent(self.shell, thread, chosen)
-        self._note_codex_turn(reply.turn.id)
+        self._note_codex_turn(codex_turn_id)
         if recovery is not None:
             self._report(*recovery)
         self._tell_started()
         try:
-            await self.house.store.mark_started(self.record.id, codex_turn_id=reply.turn.id)
+            await self.house.store.mark_started(self.record.id, codex_turn_id=codex_turn_id)
         except (LimitExceeded, StoreUnavailable) as error:
             # Codex has the turn by now, and the conversation knows it by our own id too.
             _log.warning("turn_start_not_recorded", extra={"turn": self.record.id, "error": str(error)})
@@ -325,7 +343,14 @@ class TurnRun:
         if self._held is not None:
             self._held.append(notification)
             return
+        if self._review is not None and self._expects_start:
+            # It may come before our request has returned, or nobody wrote its id down.
+            self._codex_turn = _turn_of_review(notification)
+            self._expects_start = not self._codex_turn
         match notification:
+            case told.TurnStartedNotification(turn=turn) if self._review is not None:
+                self._note_reviewer(turn.id)
+                return
             case told.TurnStartedNotification(turn=turn) if self._expects_start:
                 # It may come before our request has returned.
                 self._codex_turn, self._expects_start = turn.id, False
@@ -353,6 +378,10 @@ class TurnRun:
             self.house.metrics.provider_retries.inc()
         if self.draft.over_limit() and self._ending is None:
             self.shell.cancel_turn(self.record.id, Cause.LIMIT)
+
+    def _note_reviewer(self, turn_id: str) -> None:
+        if turn_id and self._reviewer is not None and not self._reviewer.done():
+            self._reviewer.set_result(turn_id)
 
     def asked(self, request: ServerRequest) -> None:
         """Take a request of Codex in and see that it is answered."""
@@ -393,7 +422,12 @@ class TurnRun:
             return
         give_up_at = self.house.clock.monotonic() + INTERRUPT_TIMEOUT_S
         thread_id = self.record.thread_id
-        interrupt = requests.TurnInterruptParams(thread_id=thread_id, turn_id=self._codex_turn)
+        active = self._codex_turn
+        if self._review is not None and self._reviewer is not None:
+            known: set[asyncio.Future[Any]] = {over, self._reviewer}
+            await asyncio.wait(known, timeout=INTERRUPT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            active = self._reviewer.result() if self._reviewer.done() else active
+        interrupt = requests.TurnInterruptParams(thread_id=thread_id, turn_id=active)
         # Commands that the turn started run on after an interrupt unless they are cleaned away.
         clean = requests.ThreadBackgroundTerminalsCleanParams(thread_id=thread_id)
         try:
@@ -409,6 +443,8 @@ class TurnRun:
 
     async def _conclude(self, turn: Turn) -> None:
         match turn.status:
+            case "completed" if self._review is not None and not self.draft.answer():
+                await self.end(Outcome.FAILED, Cause.CODEX, "the reviewer said nothing; ask again")
             case "completed":
                 await self.end(Outcome.COMPLETED, None, "")
             case "failed":
@@ -431,8 +467,12 @@ class TurnRun:
             finding = await self._find(child)
             if isinstance(finding, StillRuns):
                 self._note_codex_turn(finding.codex_turn_id)
+                self._note_reviewer(finding.active_turn_id)
+                self._expects_start = not finding.codex_turn_id
         finally:
             held, self._held = self._held, None
+        found = {"instance": self.record.instance, "turn": self.record.id, "finding": type(finding).__name__}
+        _log.info("turn_looked_up", extra=found)
         match finding:
             case Unsent():
                 await self._resend(child)
@@ -462,11 +502,15 @@ class TurnRun:
         thread = await self._open_thread(child, self._profile())
         if thread.id != self.record.thread_id:
             return Unsent()
+        # Before the list: a review that ends in between is in the list then.
+        active = self._review is not None and await is_active(child, thread)
         limit = _RECENT_TURNS + self.record.recoveries
         params = requests.ThreadTurnsListParams(thread_id=thread.id, limit=limit, items_view="full")
         reply = await child.server.request(
             "thread/turns/list", params, requests.ThreadTurnsListResponse, REQUEST_TIMEOUT_S
         )
+        if self._review is not None:
+            return find_review(reply.data, self.record.codex_turn_id, active=active)
         return find_turn(reply.data, self.record.id, self.record.codex_turn_id)
 
     def _restore(self, kept: Sequence[ThreadItem]) -> None:
@@ -477,6 +521,8 @@ class TurnRun:
         """Take in what happened while nobody listened."""
         self._restore(kept)
         told = self.draft.codex_turn_id
+        if not self._codex_turn:
+            return
         if told and told != self._codex_turn:
             # A supervisor carried the turn on and died before it could say so.
             policy = self._policy()
@@ -489,8 +535,10 @@ class TurnRun:
             await self.end(*_ending_of(self._ending))
             return
         if await self._may_recover():
-            recovery = (OnInterrupted.CONTINUE, "Codex had not taken the input yet: it is sent again")
-            await self._send(child, recovery=recovery)
+            sentence = "Codex had not taken the input yet: it is sent again"
+            if self._review is not None:
+                sentence = "Codex knows nothing of the review: it is begun"
+            await self._send(child, recovery=(OnInterrupted.CONTINUE, sentence))
 
     async def _resume(self, child: AwakeChild, found: CutOff) -> None:
         self._restore(found.kept)
@@ -503,6 +551,10 @@ class TurnRun:
             await self.end(Outcome.INTERRUPTED, Cause.CHILD_DIED, self._what_happened())
             return
         if not await self._may_recover():
+            return
+        if self._review is not None:
+            # The thread has nothing of it, so there is nothing to go on from, or to take back.
+            await self._send(child, recovery=(OnInterrupted.REPLAY, REVIEW_AGAIN))
             return
         if policy is OnInterrupted.REPLAY:
             revert = requests.ThreadRevertParams(thread_id=self.record.thread_id, before_turn_id=found.first_turn_id)
@@ -677,6 +729,18 @@ def _accepted_at(record: TurnRecord, clock: Clock) -> float:
         return moment.monotonic_s
     # The machine was started anew since: the wall clock is all that there is, and it may have jumped.
     return clock.monotonic() - max(0.0, (clock.wall_ns() - record.accepted_ns) / 1e9)
+
+
+def _turn_of_review(notification: Notification) -> str:
+    """Return the id of the turn that a notification is of, where it can be a review's; else nothing."""
+    match notification:
+        case told.ItemStartedNotification(turn_id=turn_id):
+            # What an earlier turn left running may still complete, but nothing of it starts.
+            return turn_id
+        case told.TurnCompletedNotification(turn=turn):
+            return turn.id
+        case _:
+            return ""
 
 
 def _ending_of(cause: Cause) -> tuple[Outcome, Cause, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.house import House
 from codex_supervisor.profiles import Profile
-from codex_supervisor.store.records import Cause, InstanceRecord, TurnRecord
+from codex_supervisor.store.records import Cause, InstanceRecord, ReviewRecord, TurnRecord
+from codex_supervisor.turn.review import codex_target
 
 THREAD_TIMEOUT_S = 60.0
 """Loading a thread starts the user's MCP servers, which may take long."""
@@ -61,15 +63,20 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
     """
     if child.thread is not None:
         return child.thread
-    await _check_login(child, turn)
     if owner.record.thread_id:
-        try:
-            child.thread = await _resume(owner, child, turn, profile)
-        except AppServerError as error:
-            if not _thread_is_gone(error):
-                raise
-        else:
-            return child.thread
+        # At once: somebody waits for the answer. A missing login is the better reason where both fail.
+        login, resumed = await asyncio.gather(
+            _check_login(child, turn), _resume(owner, child, turn, profile), return_exceptions=True
+        )
+        if login is not None:
+            raise login
+        if isinstance(resumed, LoadedThread):
+            child.thread = resumed
+            return resumed
+        if not isinstance(resumed, AppServerError) or not _thread_is_gone(resumed):
+            raise resumed
+    else:
+        await _check_login(child, turn)
     child.thread = await _start(owner, child, turn, profile)
     return child.thread
 
@@ -213,6 +220,38 @@ def turn_params(
         output_schema=json.loads(request.output_schema) if request.output_schema else None,
         collaboration_mode=collaboration if changed and model else None,
     )
+
+
+async def send_turn(child: AwakeChild, params: requests.TurnStartParams, review: ReviewRecord | None) -> str:
+    """Have Codex begin a turn, or a review with the settings of one; return Codex's id of it.
+
+    Raises `AppServerError` where Codex refuses, `ChildFailed` or `TimedOut` where it does not answer.
+    """
+    if review is None:
+        started = await child.server.request("turn/start", params, requests.TurnStartResponse, REQUEST_TIMEOUT_S)
+        return started.turn.id
+    # review/start takes no settings; those of the thread hold.
+    settings = requests.ThreadSettingsUpdateParams(
+        thread_id=params.thread_id,
+        cwd=params.cwd,
+        model=params.model,
+        effort=params.effort,
+        summary=params.summary,
+        approval_policy=params.approval_policy,
+        sandbox_policy=params.sandbox_policy,
+        collaboration_mode=params.collaboration_mode,
+    )
+    await child.server.request("thread/settings/update", settings, requests.Empty, REQUEST_TIMEOUT_S)
+    begin = requests.ReviewStartParams(thread_id=params.thread_id, target=codex_target(review), delivery="inline")
+    reply = await child.server.request("review/start", begin, requests.ReviewStartResponse, REQUEST_TIMEOUT_S)
+    return reply.turn.id
+
+
+async def is_active(child: AwakeChild, thread: LoadedThread) -> bool:
+    """Return whether Codex works on the thread now."""
+    params = requests.ThreadReadParams(thread_id=thread.id)
+    reply = await child.server.request("thread/read", params, requests.ThreadReadResponse, REQUEST_TIMEOUT_S)
+    return reply.thread.status.type == "active"
 
 
 def _changed_instructions(old: str, new: str) -> str:
