@@ -12,11 +12,9 @@ from typing import NoReturn
 # Half of the time of a short command goes into imports, and a third of that into collections that find nothing.
 gc.disable()
 
-import click  # noqa: E402
 from codex_control.errors import CodexError, Exit  # noqa: E402
 
-from codexctl.output import say_error  # noqa: E402
-from codexctl.root import cli  # noqa: E402
+from codexctl.output import put, say_error  # noqa: E402
 
 # What a shell reports for a program that a closed pipe ended: 128 + SIGPIPE.
 CLOSED_PIPE = 141
@@ -26,6 +24,10 @@ STOPPED_BY_USER = 130
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
+    import click
+
+    from codexctl.root import cli
+
     try:
         # What click's own main adds: it would turn a closed pipe into an exit code of 1.
         with cli.make_context("codexctl", list(arguments)) as context:
@@ -47,6 +49,21 @@ def run(arguments: Sequence[str]) -> int:
     return int(result) if isinstance(result, int) else int(Exit.OK)
 
 
+def _print_segment() -> int:
+    """`codexctl statusline` without click, which would take half of its time: it runs after every message."""
+    from codex_control.paths import Paths
+
+    from codexctl.claude.status_line import segment
+
+    try:
+        if text := segment(Paths.from_environment(), sys.stdin.buffer):
+            put(text)
+    except CodexError as error:
+        say_error(error)
+        return int(error.exit_code)
+    return int(Exit.OK)
+
+
 def _forget_stdout() -> None:
     # The reader is gone; without this Python complains when it flushes at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,8 +75,10 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper here
     if "_CODEXCTL_COMPLETE" in os.environ:
+        from codexctl.root import cli
+
         cli.main(prog_name="codexctl")
-    code = run(sys.argv[1:])
+    code = _print_segment() if sys.argv[1:] == ["statusline"] else run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
