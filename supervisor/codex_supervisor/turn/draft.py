@@ -217,6 +217,8 @@ class Draft:
         if item_id in self.muted:
             return []
         message = self.messages.setdefault(item_id, Message())
+        if message.completed:
+            return []  # late: the whole was read from the conversation
         self.streamed_bytes += len(delta.encode())
         self.first_text = True
         if self.over_limit():
@@ -226,8 +228,10 @@ class Draft:
 
     def _message(self, item_id: str, text: str, phase: str, *, completed: bool) -> Events:
         message = self.messages.setdefault(item_id, Message())
+        if message.completed:
+            return []
         message.phase = phase
-        if not completed or message.completed:
+        if not completed:
             return []
         # Twice the size is never held: the parts have done their work.
         message.parts.clear()
@@ -250,7 +254,8 @@ class Draft:
             duration_s=(item.duration_ms or 0) / 1000,
             output_tail=(item.aggregated_output or "")[-OUTPUT_TAIL_CHARACTERS:],
         )
-        if self.commands.get(item.id) == record:
+        known = self.commands.get(item.id)
+        if known == record or (known is not None and _is_late(known.status, item.status)):
             return []
         if item.id in self.commands or len(self.commands) < MAX_RECORDED:
             self.commands[item.id] = record
@@ -261,7 +266,8 @@ class Draft:
         for change in item.changes:
             record = FileRecord(item_id=item.id, path=change.path, kind=change.kind.type, status=item.status)
             key = (item.id, change.path)
-            if self.files.get(key) == record:
+            known = self.files.get(key)
+            if known == record or (known is not None and _is_late(known.status, item.status)):
                 continue
             if key in self.files or len(self.files) < MAX_RECORDED:
                 self.files[key] = record
@@ -269,7 +275,7 @@ class Draft:
         return events
 
     def _tool(self, item_id: str, kind: str, subject: str, completed: bool) -> Events:
-        if (item_id, completed) in self.tools:
+        if (item_id, completed) in self.tools or (item_id, True) in self.tools:
             return []
         if len(self.tools) < MAX_RECORDED:
             self.tools.add((item_id, completed))
@@ -286,6 +292,11 @@ class Draft:
             context_window=usage.model_context_window or so_far.context_window,
         )
         return _event(usage=usage_message(self.usage))
+
+
+def _is_late(known: str, status: str) -> bool:
+    # What was read from the conversation may be ahead of what is still on its way.
+    return status == "inProgress" and known != "inProgress"
 
 
 def warning(message: str) -> Events:
