@@ -12,6 +12,8 @@ from codex_control.v1.turns_pb2 import (
     AskResponse,
     AttachRequest,
     AttachResponse,
+    ReviewRequest,
+    ReviewResponse,
     TurnEvent,
 )
 
@@ -40,21 +42,22 @@ class LinkBack:
 
 
 FeedItem = TurnEvent | LinkLost | LinkBack
+Responses = Iterator[AskResponse] | Iterator[ReviewResponse] | Iterator[AttachResponse]
 
 
 class TurnFeed:
     """Iterate to get a turn's events; a broken connection is renewed and the stream carried on.
 
     `connect` takes whether the service may be started and returns a client, or raises `ServiceUnavailable`. With
-    `ask`, the turn is asked for; its `request_id` makes a repeat attach to the same turn. Without, `turn_id` is
-    attached to. The iteration ends after the turn's last event, or after the receipt where `ask.detach`.
+    `ask`, the turn or the review is asked for; its `request_id` makes a repeat attach to the same turn. Without,
+    `turn_id` is attached to. The iteration ends after the turn's last event, or after the receipt where `ask.detach`.
     """
 
     def __init__(
         self,
         connect: Callable[[bool], Client],
         *,
-        ask: AskRequest | None = None,
+        ask: AskRequest | ReviewRequest | None = None,
         turn_id: str = "",
         after_seq: int = 0,
         interactive: bool = False,
@@ -66,7 +69,7 @@ class TurnFeed:
         self._limit_s = limit_s
         self._started_service = False
         self._client: Client | None = None
-        self._responses: Iterator[AskResponse] | Iterator[AttachResponse] = iter(())
+        self._responses: Responses = iter(())
         self.turn_id = turn_id
         self.last_seq = after_seq
 
@@ -114,9 +117,15 @@ class TurnFeed:
                 self.turn_id = event.turn_id
                 yield event
 
-    def _open(self, client: Client) -> Iterator[AskResponse] | Iterator[AttachResponse]:
-        if self._ask is not None and not self.last_seq:
-            return iter(client.stream("Turns.Ask", self._ask, AskResponse))
+    def _open(self, client: Client) -> Responses:
+        if not self.last_seq:
+            match self._ask:
+                case AskRequest():
+                    return iter(client.stream("Turns.Ask", self._ask, AskResponse))
+                case ReviewRequest():
+                    return iter(client.stream("Turns.Review", self._ask, ReviewResponse))
+                case None:
+                    pass
         request = AttachRequest(turn_id=self.turn_id, after_seq=self.last_seq, interactive=self._interactive)
         return iter(client.stream("Turns.Attach", request, AttachResponse))
 

@@ -100,6 +100,7 @@ VERBS: dict[str, str] = {
     "profiles": "Profiles",
     "reload": "ReloadResponse",
     "restart": "Instance",
+    "review": "TurnEvent",
     "start": "Instance",
     "status": "Status",
     "status INSTANCE": "Instance",

@@ -105,3 +105,9 @@ def checked_schema(path: str | None) -> str:
             f"the schema {path} is no JSON Schema", why="it is not an object", next_step='begin with {"type": "object"'
         )
     return text
+
+
+def check_request_id(request_id: str | None) -> None:
+    """Raise `BadInput` for a request id that the service would refuse."""
+    if request_id is not None and not (1 <= len(request_id) <= 128 and request_id.isprintable()):
+        raise BadInput("the request id is wrong", why="it has 1 to 128 printable characters", next_step="shorten it")

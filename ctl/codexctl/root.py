@@ -27,6 +27,7 @@ VERBS = (
     "profiles",
     "reload",
     "restart",
+    "review",
     "start",
     "status",
     "statusline",

@@ -56,12 +56,18 @@ def command(
     goes to stderr, the turn's id first. Ctrl-C interrupts the turn and waits for its record; a second one leaves.
     """
     from codexctl.instance_ref import resolve_instance
-    from codexctl.prompt_input import checked_directory, checked_images, checked_schema, read_text
+    from codexctl.prompt_input import (
+        check_request_id,
+        checked_directory,
+        checked_images,
+        checked_schema,
+        read_text,
+    )
 
     named = resolve_instance(instance, session.environ)
     prompt = read_text(text)
     image_paths, directory, schema_text = checked_images(images), checked_directory(cwd), checked_schema(schema)
-    _check_request_id(request_id)
+    check_request_id(request_id)
 
     from codex_control.v1.turns_pb2 import AskRequest
 
@@ -95,10 +101,3 @@ def command(
     from codexctl.follow import follow
 
     return leave(feed, as_json=session.json) if detach else follow(session, feed, showing)
-
-
-def _check_request_id(request_id: str | None) -> None:
-    from codex_control.errors import BadInput
-
-    if request_id is not None and not (1 <= len(request_id) <= 128 and request_id.isprintable()):
-        raise BadInput("the request id is wrong", why="it has 1 to 128 printable characters", next_step="shorten it")
