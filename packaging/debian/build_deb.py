@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib" / "codex-supervisor"))
 
-from {module}.__main__ import main
+from {module} import main
 
 sys.exit(main())
 """
@@ -81,7 +81,12 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
     compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     subprocess.run([*compile_all, "-s", str(root), "-p", "/", str(library)], check=True)
 
-    for name, module in (("codex-supervisor", "codex_supervisor"), ("codexctl", "codexctl")):
+    scripts = {
+        "claude-codex": "codexctl.claude.launcher",
+        "codex-supervisor": "codex_supervisor.__main__",
+        "codexctl": "codexctl.__main__",
+    }
+    for name, module in scripts.items():
         launcher = root / "usr/bin" / name
         write(launcher, LAUNCHER.format(module=module))
         launcher.chmod(0o755)
