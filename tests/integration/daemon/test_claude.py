@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from codex_control.v1 import claude_pb2, history_pb2, instances_pb2, outcome_pb2, turns_pb2
+from codex_supervisor.claude.leases import MAX_LEASES
 
 from tests.integration.daemon.talking import is_error
 from tests.support.codex_home import CodexHome
@@ -338,3 +339,36 @@ async def test_status_files_follow_the_instances(daemon: RunningSupervisor, clie
         await wait_for(lambda: (folder / f"{cleared}.json").exists(), what="the file of the new session")
         await wait_for(lambda: not (folder / f"{session}.json").exists(), what="the end of the old one")
     await wait_for(lambda: not list(folder.iterdir()), what="no file once Claude Code is gone")
+
+
+async def test_leases_are_bounded_and_a_gone_process_makes_room(client: Client) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        sleepers = [await stack.enter_async_context(sleeper()) for _ in range(MAX_LEASES)]
+        held = sum(not each.HasField("gone_at") for each in await sessions(client))
+        for process in sleepers[: MAX_LEASES - held]:
+            await bind(client, new_session(), process.pid)
+        one_more = await stack.enter_async_context(sleeper())
+        session = new_session()
+        async with is_error("RESOURCE_EXHAUSTED"):
+            await bind(client, session, one_more.pid)
+        async with is_error("NOT_FOUND"):
+            await client.instances.Get(instances_pb2.GetInstanceRequest(instance=of_session(session)))
+        await bind(client, new_session(), sleepers[0].pid, CLEAR)  # a known process takes no new room
+        await end(sleepers[0])
+
+        async def bound() -> bool:
+            async with is_error("RESOURCE_EXHAUSTED", optional=True) as refusal:
+                await bind(client, session, one_more.pid)
+            return not refusal.status
+
+        await wait_for(bound, what="room for one more")
+
+
+@contextlib.asynccontextmanager
+async def sleeper() -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that costs little."""
+    process = await asyncio.create_subprocess_exec("sleep", "600")
+    try:
+        yield process
+    finally:
+        await end(process)
