@@ -8,7 +8,12 @@ import os
 import random
 import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import grpc
+import grpc.aio
+from codex_control.v1 import admin_pb2, admin_pb2_grpc, instances_pb2, instances_pb2_grpc
 
 from tests.faults.chaos.service import Service
 
@@ -24,8 +29,12 @@ FAULTS = {
     "a shell command": 3,
     "child stopped (SIGSTOP)": 2,
     "supervisor restarted (SIGTERM)": 4,
+    "supervisor's program replaced": 4,
+    "child restarted by a person": 4,
 }
 """Faults and their weights. All by SIGKILL but those that say otherwise."""
+
+_CALL_TIMEOUT_S = 5.0
 
 
 class Faults:
@@ -71,11 +80,37 @@ class Faults:
                 return self._hit(shell_commands(self._mark), signal.SIGKILL)
             case "child stopped (SIGSTOP)":
                 return self._hit(children(self._mark), signal.SIGSTOP)
+            case "supervisor's program replaced":
+                return await self._call(_replace_program)
+            case "child restarted by a person":
+                return await self._call(self._restart_child)
             case _:
                 return self._service.signal(signal.SIGTERM)
 
+    async def _call(self, act: Callable[[grpc.aio.Channel], Awaitable[None]]) -> bool:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"unix:{self._service.socket}", options=options) as channel:
+            try:
+                await act(channel)
+            except grpc.aio.AioRpcError as error:
+                # It was away, or it was killed over it.
+                return error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND)
+        return True
+
+    async def _restart_child(self, channel: grpc.aio.Channel) -> None:
+        instances = instances_pb2_grpc.InstancesStub(channel)
+        listed = await instances.List(instances_pb2.ListInstancesRequest(), timeout=_CALL_TIMEOUT_S)
+        names = sorted(instance.id for instance in listed.instances)
+        if names:
+            ref = instances_pb2.InstanceRef(id=self._chance.choice(names))
+            await instances.Restart(instances_pb2.RestartRequest(instance=ref, force=True), timeout=_CALL_TIMEOUT_S)
+
     def _hit(self, pids: list[int], number: signal.Signals) -> bool:
         return bool(pids) and _kill(self._chance.choice(sorted(pids)), number)
+
+
+async def _replace_program(channel: grpc.aio.Channel) -> None:
+    await admin_pb2_grpc.AdminStub(channel).Reload(admin_pb2.ReloadRequest(exec=True), timeout=_CALL_TIMEOUT_S)
 
 
 def _kill(pid: int, number: signal.Signals) -> bool:

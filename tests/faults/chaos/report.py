@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from tests.faults.chaos.audit import recorded_turns
-from tests.faults.chaos.clients import Manner
 from tests.faults.chaos.world import CLIENTS, INSTANCES, Evidence
 
 MAX_LISTED = 30
@@ -28,9 +27,6 @@ def figures(evidence: Evidence, seconds: float, seed: int, violations: list[str]
         "asked_by_manner": dict(Counter(asked.manner.value for asked in evidence.asked)),
         "recorded": len(recorded),
         "outcomes": dict(Counter(turn.outcome for turn in recorded)),
-        "cancelled_by_their_clients": sum(
-            asked.manner is Manner.INTERRUPTS for asked in evidence.asked if not asked.failure
-        ),
         "events_recorded": sum(len(turn.events) for turn in recorded),
         "connections_lost_by_clients": sum(asked.lost_connections for asked in evidence.asked),
         "turns_carried_on": sum(turn.recoveries > 0 for turn in recorded),

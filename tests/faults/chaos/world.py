@@ -47,6 +47,8 @@ _SETTINGS: dict[str, object] = {
         "probe_interval": 1,
         "probe_timeout": 1,
         "probe_misses": 2,
+        # So that instances fall asleep and are woken all the time.
+        "idle_after": 1,
     },
     # Codex's sandbox would end with each command what it left; without it, that is the supervisor's.
     "profiles": {"open": {"sandbox": "danger-full-access"}},
