@@ -219,9 +219,6 @@ class InstanceShell:
     async def _bring_up(self, generation: int) -> None:
         started = self.house.clock.monotonic()
         try:
-            if self._sweeping is not None:
-                # One writer per thread: what is left of the last child must be gone first.
-                await asyncio.shield(self._sweeping)
             child = await bring_up(
                 self.house,
                 instance=self.record.id,
@@ -240,6 +237,15 @@ class InstanceShell:
             self._start_failed()
             self.dispatch(ChildDied(generation, str(error), self.house.random.random()))
             return
+        if self._sweeping is not None:
+            # What is left of the last child is swept while this one starts. It must be gone before a turn goes on:
+            # one writer per thread, and no command of the old turn beside the new one's.
+            try:
+                await asyncio.shield(self._sweeping)
+            except BaseException:
+                # Whoever ends this start takes the process down.
+                await child.close()
+                raise
         self._spawned = self._refusal = None
         self.house.metrics.child_starts.labels(result="ready").inc()
         self.house.metrics.start_seconds.observe(self.house.clock.monotonic() - started)
@@ -290,9 +296,14 @@ class InstanceShell:
         self.dispatch(ChildDied(child.generation, reason, self.house.random.random()))
 
     def _sweep(self, record: ChildRecord, process: ChildProcess | None) -> None:
-        self._sweeping = self.house.tasks.start(
-            take_down(self.house, record, process, self.thread_ids(), cut=True), f"sweep {self.record.id}"
-        )
+        self._sweeping = self.house.tasks.start(self._swept(self._sweeping, record, process), f"sweep {self.record.id}")
+
+    async def _swept(
+        self, earlier: asyncio.Task[None] | None, record: ChildRecord, process: ChildProcess | None
+    ) -> None:
+        await take_down(self.house, record, process, self.thread_ids(), cut=True)
+        if earlier is not None:
+            await asyncio.shield(earlier)
 
     async def _take_down(self, generation: int, cut: bool) -> None:
         await self._cancel_start()
