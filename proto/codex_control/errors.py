@@ -163,6 +163,6 @@ class TimedOut(CodexError):
 
 
 def all_errors() -> dict[str, type[CodexError]]:
-    """Every error class by its `reason`."""
+    """Every error class of this module by its `reason`; a program's own errors go by their status."""
     kinds: list[type[CodexError]] = [CodexError, *CodexError.__subclasses__()]
-    return {kind.reason: kind for kind in kinds}
+    return {kind.reason: kind for kind in kinds if kind.__module__ == __name__}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 
@@ -43,4 +42,3 @@ def test_threads_share_an_arena_and_the_start_is_out_of_the_collectors_sight() -
         timeout=30,
     )
     assert int(with_one.stdout) < int(without.stdout)
-    assert gc.get_freeze_count() == 0, "only the service's own process is settled"
