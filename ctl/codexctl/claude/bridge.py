@@ -29,9 +29,9 @@ from codexctl.session import Session
 
 if TYPE_CHECKING:
     from codex_control.v1.instances_pb2 import ConfigureRequest, Instance
+    from codex_control.v1.turns_pb2 import AskRequest, ReviewRequest
 
     from codexctl.client import Client
-    from codexctl.feed import TurnFeed
     from codexctl.instance_ref import Named
 
 _NOT_YET = (
@@ -99,7 +99,6 @@ class Bridge:
 
         from codex_control.v1.turns_pb2 import AskRequest
 
-        from codexctl.feed import TurnFeed
         from codexctl.turn_directory import fallback_directory
 
         client = self.session.client(start=True)
@@ -109,19 +108,18 @@ class Bridge:
             prompt=prompt,
             fallback_cwd=fallback_directory(self.named),
         )
-
-        def begin() -> TurnFeed:
-            feed = TurnFeed(lambda start: self.session.client(start=start), ask=request)
-            feed.begin(client)
-            return feed
-
-        return self._await(begin, request.request_id)
+        return self._await(client, request)
 
     def _review(self, base: str, focus: str) -> str:
+        from codexctl.instance_ref import working_directory
+        from codexctl.revision import check_revision
+
+        if base:
+            check_revision(base, str(working_directory()))
+
         from codex_control.v1.turns_pb2 import ReviewRequest, ReviewTarget
 
-        from codexctl.claude.reviewing import begin_review
-        from codexctl.turn_directory import missing_directory
+        from codexctl.turn_directory import fallback_directory
 
         client = self.session.client(start=True)
         request = ReviewRequest(
@@ -129,17 +127,19 @@ class Bridge:
             request_id=str(uuid.uuid4()),
             target=ReviewTarget(base=base) if base else ReviewTarget(uncommitted=True),
             focus=focus,
-            cwd=missing_directory(client, self.named),
+            fallback_cwd=fallback_directory(self.named),
         )
-        return self._await(lambda: begin_review(self.session, client, request), request.request_id)
+        return self._await(client, request)
 
-    def _await(self, begin: Callable[[], TurnFeed], request_id: str) -> str:
+    def _await(self, client: Client, request: AskRequest | ReviewRequest) -> str:
         from codexctl.claude.answer_text import Notices, late_text, turn_text
         from codexctl.claude.waiting import Esc, wait_for_turn
+        from codexctl.feed import TurnFeed
 
         notices = Notices()
-        with Esc(request_id, self._connect):
-            feed = begin()
+        feed = TurnFeed(lambda start: self.session.client(start=start), ask=request)
+        with Esc(request.request_id, self._connect):
+            feed.begin(client)
             turn = wait_for_turn(feed, notices, self._left_s)
         if turn is None:
             return "\n".join([*notices.lines(), late_text(feed.attach_id, self.limit_s)])

@@ -37,13 +37,13 @@ from codexctl.claude.answer_text import Notices, error_text, late_text, source_l
 from codexctl.claude.bridge import Bridge
 from codexctl.claude.lease import bound_instance, claude_pid
 from codexctl.claude.mcp_tools import TOOLS
-from codexctl.claude.reviewing import begin_review
 from codexctl.claude.slash import Status
 from codexctl.feed import FeedItem, TurnFeed
-from codexctl.instance_ref import Named
+from codexctl.instance_ref import Named, working_directory
+from codexctl.revision import check_revision
 from codexctl.safe_text import duration_text
 from codexctl.session import Session
-from codexctl.turn_directory import fallback_directory, missing_directory
+from codexctl.turn_directory import fallback_directory
 from codexctl.view.activity import Activity, next_activity
 from codexctl.view.lines import ended_line
 
@@ -146,7 +146,6 @@ class _Tools:
         if not question.strip():
             raise BadInput("the question is empty", next_step="give `question` some text")
         named = self._named(session)
-        client = session.client(start=True)
         request = AskRequest(
             instance=named.ref(),
             request_id=str(uuid.uuid4()),
@@ -154,22 +153,26 @@ class _Tools:
             profile=_text(arguments, "profile"),
             fallback_cwd=fallback_directory(named),
         )
-        feed = TurnFeed(lambda start: session.client(start=start), ask=request)
-        feed.begin(client)
-        return feed
+        return self._begin(session, request)
 
     def _begin_review(self, session: Session, arguments: Arguments) -> TurnFeed:
         base = _text(arguments, "base")
+        if base:
+            check_revision(base, str(working_directory()))
         named = self._named(session)
-        client = session.client(start=True)
         request = ReviewRequest(
             instance=named.ref(),
             request_id=str(uuid.uuid4()),
             target=ReviewTarget(base=base) if base else ReviewTarget(uncommitted=True),
             focus=_text(arguments, "focus"),
-            cwd=missing_directory(client, named),
+            fallback_cwd=fallback_directory(named),
         )
-        return begin_review(session, client, request)
+        return self._begin(session, request)
+
+    def _begin(self, session: Session, request: AskRequest | ReviewRequest) -> TurnFeed:
+        feed = TurnFeed(lambda start: session.client(start=start), ask=request)
+        feed.begin(session.client(start=True))
+        return feed
 
     def _status(self) -> str:
         session = self._session()

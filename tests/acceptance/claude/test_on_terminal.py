@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 
 import pytest
 from codex_control.v1.instances_pb2 import (
@@ -19,6 +18,7 @@ from codex_control.v1.turns_pb2 import ListTurnsRequest
 
 from tests.support.claude_code import ClaudeCode
 from tests.support.model_script import Text
+from tests.support.repository import make_repository
 from tests.support.stub_claude_model import StubClaudeModel, Use
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor
@@ -37,9 +37,7 @@ async def instances(supervisor: RunningSupervisor) -> list[Instance]:
 async def test_every_command(
     claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
 ) -> None:
-    for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        subprocess.run(["git", "-C", str(claude.workspace), *identity, *arguments], check=True)
+    make_repository(claude.workspace)
     (claude.workspace / "new.py").write_text("1/0\n")
     screen = await claude.open()
     typed = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from codex_control.v1.instances_pb2 import ListInstancesRequest
 from tests.support.claude_code import ClaudeCode
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Text
+from tests.support.repository import make_repository
 from tests.support.stub_claude_model import StubClaudeModel, Use
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor
@@ -119,7 +119,7 @@ async def test_model_asks_through_the_tool(
 async def test_review_gate_sends_findings_back_once(
     claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
 ) -> None:
-    subprocess.run(["git", "init", "--quiet", str(claude.workspace)], check=True)
+    make_repository(claude.workspace)
     (claude.workspace / "new.py").write_text("1/0\n")
     assert (await claude.run("claude", "gate", "on", program=str(claude.codexctl))).code == 0
     finding = {"verdict": "findings", "findings": [{"place": "new.py:1", "problem": "It divides by zero."}]}

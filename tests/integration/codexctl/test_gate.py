@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 from codex_control.errors import LimitExceeded
 from codex_control.v1.turns_pb2 import AskRequest
+
+from tests.support.repository import make_repository
 
 from .conftest import Ctl
 from .fake_supervisor import FakeSupervisor, answer_with
@@ -20,8 +21,7 @@ FINDINGS = json.dumps({"verdict": "findings", "findings": [{"place": "a.py:1", "
 @pytest.fixture
 def work(ctl: Ctl) -> Ctl:
     """A codexctl in a repository with something that is not committed, and the gate on."""
-    (ctl.directory / ".git" / "HEAD").unlink()
-    subprocess.run(["git", "init", "--quiet", str(ctl.directory)], check=True, capture_output=True)
+    make_repository(ctl.directory)
     (ctl.directory / "a.py").write_text("1")
     assert ctl("claude", "gate", "on", "--rounds", "2", "--tokens", "2000").code == 0
     return ctl

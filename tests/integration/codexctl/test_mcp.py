@@ -14,6 +14,7 @@ from codex_control.v1 import claude_pb2 as cpb
 from codex_control.v1 import turns_pb2 as tpb
 from codex_control.v1.instances_pb2 import InstanceRef
 
+from tests.support.repository import make_repository
 from tests.support.waiting import wait_for_sync
 
 from .conftest import Ctl
@@ -139,7 +140,8 @@ def test_errors_are_told_to_the_model(server: Server, fake: FakeSupervisor) -> N
     assert server.call("ask", question="x") == ("there is no profile hihg.\ndid you mean high?", True)
 
 
-def test_review_status_and_cancel(server: Server, fake: FakeSupervisor) -> None:
+def test_review_status_and_cancel(server: Server, fake: FakeSupervisor, ctl: Ctl) -> None:
+    make_repository(ctl.directory)
     fake.script = answer_with("All is well.")
     assert "All is well." in server.call("review", base="main", focus="races")[0]
     request = fake.last(tpb.ReviewRequest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jsonschema
 import pytest
 from codex_control.v1 import admin_pb2, history_pb2
@@ -20,6 +22,7 @@ LINES = {
     "approve": "approve ap1",
     "ask": "ask hi",
     "attach": "attach 01TURN0001",
+    "claude gate": "claude gate on",
     "config set": "config set profile high",
     "delete": "delete project --yes",
     "history --clear": "history --clear --yes",
@@ -29,8 +32,19 @@ LINES = {
 NOT_RUNNING = ("approve", "deny", "drain", "events", "interrupt", "logs", "reload", "steer", "stop", "top")
 
 
+def put_stand_in_for_claude(ctl: Ctl) -> None:
+    """A `claude` that agrees to everything; the acceptance tests have the real one."""
+    program = Path(ctl.environment["HOME"], "programs", "claude")
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    ctl.environment["PATH"] = f"{program.parent}:{ctl.environment['PATH']}"
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_json_of_every_verb_fits_its_schema(ctl: Ctl, fake: FakeSupervisor, name: str) -> None:
+    if name.startswith("claude "):
+        put_stand_in_for_claude(ctl)
     ctl("ask", "first")
     fake.logs = [admin_pb2.LogsResponse(level="info", message="started", fields={"pid": "1"})]
     fake.events = [admin_pb2.EventsResponse(level="info", event="ready", sentence="it is ready", fields={"pid": "1"})]
