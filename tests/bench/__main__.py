@@ -1,7 +1,8 @@
 """`make bench`: prints a table and writes build/bench.json. BENCH_QUICK=1 takes few samples, to see that all works.
 
 Everything runs side by side in one run, rivals in turn (A B A B …), against one stub model that answers at once. It
-judges nothing: the goals beside the figures are for people.
+judges nothing: the goals beside the figures are for people. `make bench ARGS='--page docs/benchmarks.md'` puts the
+table into the page as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -83,16 +86,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description="measure the supervisor beside its rivals")
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"some of {', '.join(BENCHES)}; none means all")
     parser.add_argument("--out", type=Path, default=OUTPUT, help="where the figures go as JSON")
+    parser.add_argument("--page", type=Path, help="a page in Markdown whose table is replaced")
     given = parser.parse_args()
     if unknown := set(given.benches) - set(BENCHES):
         parser.error(f"there is no bench {', '.join(sorted(unknown))}")
     size = QUICK if os.environ.get("BENCH_QUICK") == "1" else Size()
     began = time.monotonic()
     cases = asyncio.run(_run(given.benches or list(BENCHES), size))
-    print(table(cases))
-    print(f"\n{time.monotonic() - began:.0f} s; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    shown = f"{table(cases)}\n\n{_machine()}; {time.monotonic() - began:.0f} s for all"
+    print(shown)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_bytes(msgspec.json.format(msgspec.json.encode([case.figure() for case in cases]), indent=1) + b"\n")
+    if given.page is not None:
+        given.page.write_text(_with_table(given.page.read_text(), shown))
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    processor = model[1] if model else platform.machine()
+    return (
+        f"{os.cpu_count()} cores ({processor}), {platform.system()} {platform.release()}, Python "
+        f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f} at the end"
+    )
+
+
+def _with_table(page: str, shown: str) -> str:
+    begin, end = "<!-- figures -->\n", "<!-- end of figures -->\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    if not after:
+        raise SystemExit(f"the page has no place for the table, between {begin.strip()} and {end.strip()}")
+    return f"{before}{begin}\n{shown}\n\n{end}{after}"
 
 
 if __name__ == "__main__":
