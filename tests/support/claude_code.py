@@ -234,9 +234,7 @@ def _runs(pid: int) -> bool:
 
 def _of_place(root: Path) -> Iterator[int]:
     """Processes of Claude Code whose home is below `root`; they are told to end, as a closed terminal would."""
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for entry in Path("/proc").glob("[0-9]*"):  # none where there is no /proc
         try:
             if (
                 f"HOME={root}/".encode() in (entry / "environ").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -96,6 +97,17 @@ async def test_clear_keeps_the_instance(
     assert [one.id for one in after] == [before.id]
     assert after[0].claude_session != before.claude_session
     assert stub_model.requests[-1].user_texts == ("first", "second")
+
+
+async def test_status_line_follows_the_instance(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    line = {"statusLine": {"type": "command", "command": f"{claude.codexctl} statusline"}}
+    screen = await claude.open("--settings", json.dumps(line))
+    await screen.type("/codex-config high")
+    await screen.wait_for_text("profile: high")
+    await screen.type("say a word")  # it is drawn anew with the answers of Claude's model
+    await screen.wait_for_text("codex: stopped · high")
 
 
 async def test_killed_claude_leaves_a_sleeping_codex(

@@ -114,6 +114,9 @@ async def test_model_asks_through_the_tool(
     assert "claude saw: Codex · instance claude-" in printed
     assert "stub: which colour?" in printed
     assert stub_model.requests[-1].last_user_text == "which colour?"
+    told = stub_claude.requests[0].whole_text
+    assert "codex:codex: When asking Codex is worth it" in told
+    assert "codex:ask" not in told, "the commands are the person's"
 
 
 async def test_review_gate_sends_findings_back_once(
