@@ -65,8 +65,11 @@ class Service:
         pid = self.pid
         if pid is None:
             return False
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False  # it ended by an earlier signal, and asyncio has not said so yet
         self._ready.clear()
-        os.kill(pid, number)
         return True
 
     async def stop(self) -> int:
