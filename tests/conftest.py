@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ from tests.support.leaks import assert_no_tasks_left, assert_nothing_left, child
 from tests.support.loopback_only import namespaces_possible, outside_interfaces
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test: a shell starts what it runs in the background with SIGINT ignored, and
+    that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -82,8 +82,9 @@ async def test_twenty_clients_that_do_not_read_cost_no_memory_and_hold_up_nobody
         before = memory_bytes(daemon.pid)
         gate.release()
         await wait_for(lambda: has_ended(client, request.request_id), 30, "the turn to end while nobody reads")
-        # Twenty copies of the text alone would be 80 MB, and every message is sent once more as a whole.
-        assert memory_bytes(daemon.pid) - before < 40 * MB
+        # Twenty copies would be 160 MB: the text in pieces, and every message once more as a whole. What there is is
+        # some 5 times the largest message on its way, once, and what the allocator keeps of it on a busy machine.
+        assert memory_bytes(daemon.pid) - before < 60 * MB
         assert (await client.ask("and me", f"{name[:40]}-other")).outcome == outcome_pb2.OUTCOME_COMPLETED
         for events in await asyncio.gather(*(drained(sleeper) for sleeper in sleepers)):
             assert len(text_of(events)) + dropped_bytes(events) == 4 * MB
