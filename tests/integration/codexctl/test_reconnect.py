@@ -12,6 +12,8 @@ from codex_control.v1 import turns_pb2 as tpb
 from codexctl.client import Client
 from codexctl.feed import LinkBack, LinkLost, TurnFeed
 
+from tests.support.waiting import wait_for_sync
+
 from .conftest import Ctl
 from .fake_supervisor import FakeSupervisor, FakeTurn
 
@@ -64,8 +66,14 @@ def test_attach_reconnects_too(ctl: Ctl, fake: FakeSupervisor) -> None:
 
     fake.script = script
     ctl("ask", "hi", "--detach")
-    hold.set()
-    assert ctl("attach", "01TURN0001").out == "The whole answer\n"
+    with ctl.process("attach", "01TURN0001") as process:
+        # Cut before it is there, it would have nothing to come back from.
+        wait_for_sync(
+            lambda: any(isinstance(request, tpb.AttachRequest) for request in fake.requests), what="it to attach"
+        )
+        hold.set()
+        out, _ = process.communicate(timeout=20)
+    assert out == "The whole answer\n"
 
 
 def test_a_connection_lost_before_the_receipt_asks_again_with_the_same_request_id(fake: FakeSupervisor) -> None:
