@@ -19,7 +19,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
     try:
         # What a service manager starts needs no command line, which would stay in memory for ever: 1 MB.
-        result = _serve() if list(arguments) == ["serve"] else _run_command(arguments)
+        # The variable is an option of the command line, which the short way does not read.
+        plain = list(arguments) == ["serve"] and not os.environ.get("CODEX_SUPERVISOR_DEMO")
+        result = _serve() if plain else _run_command(arguments)
         sys.stdout.flush()
     except CodexError as error:
         print(f"codex-supervisor: {error}", file=sys.stderr)  # noqa: T201
