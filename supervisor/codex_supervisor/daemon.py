@@ -20,6 +20,11 @@ import msgspec
 from codex_control import __version__
 from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
+from codex_control.service.clock import Clock, SystemClock
+from codex_control.service.lock import SupervisorLock
+from codex_control.service.logs import Logs, log_file, start_logs
+from codex_control.service.notify import Notifier, feed_watchdog, watchdog_limit_s
+from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -35,7 +40,6 @@ from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.claude.leases import Leases
 from codex_supervisor.claude.status_files import StatusFiles
-from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config import Config
 from codex_supervisor.footprint import settle, share_one_arena
@@ -44,11 +48,8 @@ from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.monitor import Monitor
 from codex_supervisor.instance.revival import revive
-from codex_supervisor.lock import SupervisorLock
-from codex_supervisor.logs import Logs, log_file, start_logs
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.metrics_server import start_metrics_server
-from codex_supervisor.osservice.notify import Notifier, feed_watchdog, watchdog_limit_s
 from codex_supervisor.rpc.admin import AdminServicer
 from codex_supervisor.rpc.claude import ClaudeServicer
 from codex_supervisor.rpc.history import HistoryServicer
@@ -57,7 +58,6 @@ from codex_supervisor.rpc.interceptor import CallInterceptor
 from codex_supervisor.rpc.server import ControlServer
 from codex_supervisor.rpc.turns import TurnsServicer
 from codex_supervisor.store.store import Store
-from codex_supervisor.tasks import TaskSet
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:

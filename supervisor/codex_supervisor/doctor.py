@@ -17,10 +17,10 @@ from pathlib import Path
 
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
+from codex_control.service.clock import Clock, SystemClock
+from codex_control.service.redaction import redact
 
-from codex_supervisor.clock import Clock, SystemClock
 from codex_supervisor.config import Config
-from codex_supervisor.redaction import redact
 
 CHECK_TIMEOUT_S = 20.0
 _MAX_OUTPUT_BYTES = 16 * 1024

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_control.errors import BadConfig, CodexError
+from codex_control.service.redaction import redact
 
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.identity import TOKEN_VARIABLE
@@ -19,7 +20,6 @@ from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
 from codex_supervisor.profiles import Sandbox, all_profiles
-from codex_supervisor.redaction import redact
 
 PROBE_TIMEOUT_S = 15.0
 """`codex login status` and `codex sandbox true` take 60 to 90 ms (0.163.0); a cold disk has to read 300 MB first."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from codex_control.paths import Paths
+from codex_control.service.clock import Clock
+from codex_control.service.owned_tasks import TaskSet
 
 from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.clock import Clock
 from codex_supervisor.config import Config
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.store.store import Store
-from codex_supervisor.tasks import TaskSet
 
 
 @dataclass(slots=True)

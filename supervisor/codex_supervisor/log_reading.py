@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-
-from codex_supervisor.redaction import redact
+from codex_control.service.redaction import redact
 
 MAX_LINE_BYTES = 64 * 1024
 """Of a longer line the beginning is shown."""

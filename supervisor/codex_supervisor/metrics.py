@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from codex_control.service.clock import Clock
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -25,7 +26,6 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from codex_supervisor.clock import Clock
 from codex_supervisor.config import OnInterrupted, OnStall
 from codex_supervisor.store.records import Cause, Outcome, Usage
 

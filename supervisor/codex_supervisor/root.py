@@ -51,7 +51,7 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from codex_supervisor.nearest import did_you_mean
+            from codex_control.service.nearest import did_you_mean
 
             hint = did_you_mean(args[0], HELP) or "codex-supervisor --help lists the commands."
             ctx.fail(f"No such command {args[0]!r}: {hint}")

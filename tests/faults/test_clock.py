@@ -27,7 +27,7 @@ _PROGRAM = """
 import sys, time
 from pathlib import Path
 from codex_control.paths import Paths
-from codex_supervisor.clock import SystemClock
+from codex_control.service.clock import SystemClock
 from codex_supervisor.daemon import serve
 offset = Path(sys.argv[1])
 SystemClock.wall_ns = lambda self: time.time_ns() + int(offset.read_text()) * 1_000_000_000

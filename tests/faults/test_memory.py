@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from codex_control.service.clock import SystemClock
 from codex_control.v1 import instances_pb2, outcome_pb2
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.store.records import InstanceRecord
 from codex_supervisor.store.store import Store
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from codex_control.service.clock import SystemClock
 from codex_control.v1 import outcome_pb2, turns_pb2
 from codex_supervisor.child.processes import read_process
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.store.records import ChildRecord
 from codex_supervisor.store.store import Store
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from codex_control.paths import Paths
+from codex_control.service.clock import SystemClock
 from codex_supervisor import doctor_codex
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.config import CodexConfig, Config
 from codex_supervisor.doctor import CheckStatus, Surroundings, examine
 

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from codex_supervisor.clock import SystemClock
-from codex_supervisor.osservice.notify import Notifier, watchdog_limit_s
+from codex_control.service.clock import SystemClock
+from codex_control.service.notify import Notifier, watchdog_limit_s
 
 
 def main(knobs: Path, arguments: list[str]) -> int:

@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from codex_control.service.logs import JsonFormatter
 from codex_supervisor import event_sentences
 from codex_supervisor.event_sentences import sentence_of
 from codex_supervisor.log_reading import LogLine, parse_line
-from codex_supervisor.logs import JsonFormatter
 from hypothesis import given
 from hypothesis import strategies as st
 

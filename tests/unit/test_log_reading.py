@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from codex_control.service.logs import start_logs
 from codex_supervisor.child.logfile import rotate
 from codex_supervisor.log_reading import MAX_LINE_BYTES, LogLine, of_instance, parse_line, read_log, tail_records
-from codex_supervisor.logs import start_logs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from codex_supervisor.clock import SystemClock
+from codex_control.service.clock import SystemClock
 from codex_supervisor.instance import states
 from codex_supervisor.metrics import INSTANCE_STATES, PREFIX, ChildSample, Metrics, metrics_reference
 from codex_supervisor.store.records import Cause, Outcome, Usage

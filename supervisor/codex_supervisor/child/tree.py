@@ -28,12 +28,12 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 
 from codex_control.errors import ChildFailed
+from codex_control.service.clock import Clock
 
 from codex_supervisor.child.exitwatch import ExitStatus, ProcessHandle, reap
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.processes import ProcessInfo, boot_id, environment_of, list_processes, read_process
 from codex_supervisor.child.spawn import ChildProcess, remove_socket
-from codex_supervisor.clock import Clock
 from codex_supervisor.store.records import ChildRecord
 
 _log = logging.getLogger(__name__)

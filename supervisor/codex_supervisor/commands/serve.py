@@ -37,8 +37,9 @@ def serve(log_level: str | None, demo: bool) -> int:
 
 
 def _lacks_login(paths: Paths) -> bool:
+    from codex_control.service.clock import SystemClock
+
     from codex_supervisor import doctor_codex
-    from codex_supervisor.clock import SystemClock
     from codex_supervisor.config_file import load_config
     from codex_supervisor.doctor import CHECK_TIMEOUT_S, CheckStatus, Surroundings, run_each
 

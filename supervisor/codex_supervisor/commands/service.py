@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 from codex_control.paths import Paths
+from codex_control.service.own_file import Owner, owner_of
+from codex_control.service.plan import Plan, carry_out, describe
 
 from codex_supervisor.osservice import launchd, systemd
-from codex_supervisor.osservice.own_file import Owner, owner_of
-from codex_supervisor.osservice.plan import Plan, carry_out, describe
 from codex_supervisor.osservice.program import find_program
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

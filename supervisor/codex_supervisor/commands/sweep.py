@@ -24,8 +24,9 @@ def sweep(after_failure: bool) -> None:
 
 def end_lost_children() -> None:
     """Sweep, and say what was done. Raises `ChildFailed` where something could not be ended."""
-    from codex_supervisor.clock import SystemClock
-    from codex_supervisor.lock import SupervisorLock
+    from codex_control.service.clock import SystemClock
+    from codex_control.service.lock import SupervisorLock
+
     from codex_supervisor.osservice.sweep import end_recorded_children
 
     paths = Paths.from_environment()
@@ -64,7 +65,8 @@ def serve_under_launchd() -> None:
     """Run `serve`, but not too often: launchd knows no limit of starts."""
     import os
 
-    from codex_supervisor.clock import SystemClock
+    from codex_control.service.clock import SystemClock
+
     from codex_supervisor.osservice.program import find_program
     from codex_supervisor.osservice.start_limit import may_start
 

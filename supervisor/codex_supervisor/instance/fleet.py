@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 
 import msgspec
 from codex_control.errors import BadInput, NotFound, WrongState
+from codex_control.service.nearest import did_you_mean
+from codex_control.service.owned_tasks import News
 from codex_control.v1 import instances_pb2
 
 from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn, state_name
-from codex_supervisor.nearest import did_you_mean
 from codex_supervisor.store.records import InstanceRecord, LeaseRecord, SettingsRecord
-from codex_supervisor.tasks import News
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from typing import assert_never
 
 import msgspec
 from codex_control.errors import ChildFailed, CodexError, CodexUnusable, LimitExceeded, TimedOut, WrongState
+from codex_control.service.owned_tasks import News
 
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.notifications import ConfigWarningNotification, Notification
@@ -60,7 +61,6 @@ from codex_supervisor.instance.states import (
 )
 from codex_supervisor.instance.step import step
 from codex_supervisor.store.records import Cause, ChildRecord, InstanceRecord
-from codex_supervisor.tasks import News
 from codex_supervisor.turn.approvals import quietly
 from codex_supervisor.turn.run import TurnRun
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from codex_control.errors import ServiceUnavailable
 from codex_control.paths import Paths
+from codex_control.service.own_file import blank_seal, sealed
+from codex_control.service.plan import MakeDir, Plan, RemoveFile, Run, WriteFile, run_command
 
-from codex_supervisor.osservice.own_file import blank_seal, sealed
-from codex_supervisor.osservice.plan import MakeDir, Plan, RemoveFile, Run, WriteFile, run_command
 from codex_supervisor.osservice.program import Program, codex_note
 
 LABEL = "codex-supervisor"

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 from codex_control.paths import make_private_dir
-
-from codex_supervisor.clock import Clock
-from codex_supervisor.osservice.own_file import write_whole
+from codex_control.service.clock import Clock
+from codex_control.service.own_file import write_whole
 
 # launchd's throttle leaves at least 10 s between two starts, so a crash loop is through after about a minute.
 BURST = 6

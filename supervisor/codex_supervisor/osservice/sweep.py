@@ -9,12 +9,12 @@ from pathlib import Path
 
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
+from codex_control.service.clock import Clock
 
 from codex_supervisor.child.cgroups import remove_group
 from codex_supervisor.child.identity import verify
 from codex_supervisor.child.spawn import remove_socket
 from codex_supervisor.child.tree import sweep
-from codex_supervisor.clock import Clock
 from codex_supervisor.store.records import ChildRecord
 from codex_supervisor.store.store import Store
 

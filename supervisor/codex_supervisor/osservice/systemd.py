@@ -12,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from codex_control.errors import CodexError, ServiceUnavailable
+from codex_control.service.own_file import blank_seal, sealed
+from codex_control.service.plan import Plan, RemoveFile, Run, WriteFile, run_command
 
-from codex_supervisor.osservice.own_file import blank_seal, sealed
-from codex_supervisor.osservice.plan import Plan, RemoveFile, Run, WriteFile, run_command
 from codex_supervisor.osservice.program import Program, codex_note
 
 UNIT = "codex-supervisor.service"

@@ -12,9 +12,9 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 from codex_control.errors import BadInput, CodexError
+from codex_control.service.clock import Clock
 from google.protobuf.message import DecodeError
 
-from codex_supervisor.clock import Clock
 from codex_supervisor.rpc.statuses import sentence, status_code, trailing_metadata
 
 _log = logging.getLogger(__name__)

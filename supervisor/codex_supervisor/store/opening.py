@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from codex_control.errors import StoreUnavailable
 from codex_control.paths import make_private_dir
+from codex_control.service.clock import Clock
 
-from codex_supervisor.clock import Clock
 from codex_supervisor.store import failures
 from codex_supervisor.store.schema import APPLICATION_ID, migrate, version_of
 

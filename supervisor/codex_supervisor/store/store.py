@@ -12,8 +12,8 @@ from typing import Any
 
 from codex_control.errors import BadInput, StoreUnavailable
 from codex_control.paths import make_private_dir
+from codex_control.service.clock import Clock
 
-from codex_supervisor.clock import Clock
 from codex_supervisor.store import failures, history, instances, journal, pages, shelf
 from codex_supervisor.store.archive import Archive
 from codex_supervisor.store.history import Question

@@ -12,7 +12,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from codex_supervisor.clock import Clock
+from codex_control.service.clock import Clock
+
 from codex_supervisor.store import failures
 from codex_supervisor.store.opening import mark_suspect
 from codex_supervisor.store.worker import Request, Worker

@@ -11,15 +11,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 from codex_control.errors import BadInput, ChildFailed, NotFound
+from codex_control.service.clock import Clock
+from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import server_requests as asked
 from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.conversation import Out
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.clock import Clock
 from codex_supervisor.config import ApprovalPolicy
-from codex_supervisor.tasks import TaskSet
 from codex_supervisor.turn.messages import timestamp
 
 _DECISION_WORDS: Mapping[turns_pb2.Decision, str] = {

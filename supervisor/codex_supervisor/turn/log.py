@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from codex_control.errors import LimitExceeded, StoreUnavailable
+from codex_control.service.clock import Clock
+from codex_control.service.owned_tasks import News
 from codex_control.v1 import turns_pb2
 
-from codex_supervisor.clock import Clock
 from codex_supervisor.store.records import EventRow, TurnEnd, TurnRecord
 from codex_supervisor.store.store import Store
-from codex_supervisor.tasks import News
 from codex_supervisor.turn.messages import timestamp, turn_message
 
 # How much of the journal a follower that fell behind reads at once. It holds that much while its client does not read,

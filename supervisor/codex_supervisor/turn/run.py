@@ -24,6 +24,7 @@ from codex_control.errors import (
     TimedOut,
     WrongState,
 )
+from codex_control.service.clock import Clock
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import notifications as told
@@ -35,7 +36,6 @@ from codex_supervisor.child.items import ThreadItem
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.processes import boot_id
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.clock import Clock
 from codex_supervisor.config import ApprovalPolicy, OnInterrupted, OnStall
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from codex_control.service.clock import SystemClock
 from codex_supervisor.child import protocol
 from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.environment import child_environment
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, spawn
 from codex_supervisor.child.tree import StopReport, stop_tree
-from codex_supervisor.clock import SystemClock
 
 from tests.support.codex_home import CodexHome
 from tests.support.waiting import wait_for

@@ -15,13 +15,13 @@ from signal import SIGKILL, SIGSTOP
 
 import msgspec
 import pytest
+from codex_control.service.clock import SystemClock
 from codex_supervisor.child import tree
 from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.orphans import become_subreaper
 from codex_supervisor.child.processes import list_processes, read_process
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, spawn
 from codex_supervisor.child.tree import StopReport, stop_tree, sweep
-from codex_supervisor.clock import SystemClock
 
 from tests.integration.child.conftest import Child, Start
 from tests.support.codex_home import CodexHome

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
+from codex_control.service.plan import carry_out
 from codex_supervisor.osservice import systemd
-from codex_supervisor.osservice.plan import carry_out
 from codex_supervisor.osservice.program import Program
 
 from tests.support.codex_home import REPOSITORY

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from codex_control.errors import ServiceUnavailable
 from codex_control.paths import Paths
+from codex_control.service.own_file import Owner, owner_of
+from codex_control.service.plan import MakeDir, RemoveFile, Run, WriteFile
 from codex_supervisor.osservice import launchd
-from codex_supervisor.osservice.own_file import Owner, owner_of
-from codex_supervisor.osservice.plan import MakeDir, RemoveFile, Run, WriteFile
 from codex_supervisor.osservice.program import Program
 
 PROGRAM = Program(("/a b/<&>/codex-supervisor",), ("/b/codexctl",), {"PATH": "/ü:/bin"})

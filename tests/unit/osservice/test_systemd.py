@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
+from codex_control.service.plan import Run
 from codex_supervisor.osservice import systemd
-from codex_supervisor.osservice.plan import Run
 from codex_supervisor.osservice.program import Program
 
 PROGRAM = Program(("/b/codex-supervisor",), ("/b/codexctl",), {"PATH": "/b:/bin"}, codex="/b/codex")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from codex_control.errors import BadInput, CodexUnusable
 from codex_control.paths import Paths
+from codex_control.service.clock import SystemClock
+from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import instances_pb2
 from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.config import ApprovalPolicy, Config, OnInterrupted
 from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
@@ -31,7 +32,6 @@ from codex_supervisor.instance.states import (
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.rpc.views import APPROVAL_POLICIES, ON_INTERRUPTED, Words, instance_message
 from codex_supervisor.store.records import InstanceRecord, SettingsRecord
-from codex_supervisor.tasks import TaskSet
 
 from tests.unit.store.samples import opened
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from codex_supervisor.clock import SystemClock
+from codex_control.service.clock import SystemClock
 from codex_supervisor.store.records import Cause, EventRow, Outcome, TurnEnd, TurnRecord, TurnRequest, Usage
 from codex_supervisor.store.store import Store
 

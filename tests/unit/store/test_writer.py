@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from codex_control.errors import StoreUnavailable, WrongState
-from codex_supervisor.clock import SystemClock
+from codex_control.service.clock import SystemClock
 from codex_supervisor.store import worker
 from codex_supervisor.store.writer import Writer
 

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 from codex_control.errors import BadInput, ChildFailed, CodexError, NotFound
+from codex_control.service.clock import SystemClock
+from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import turns_pb2
 from codex_supervisor.child import server_requests as asked
 from codex_supervisor.child.conversation import Out
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.config import ApprovalPolicy
-from codex_supervisor.tasks import TaskSet
 from codex_supervisor.turn.approvals import Approvals
 
 AUTO, INTERACTIVE, DENY = ApprovalPolicy.AUTO, ApprovalPolicy.INTERACTIVE, ApprovalPolicy.DENY

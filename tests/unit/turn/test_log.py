@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from codex_control.errors import LimitExceeded, StoreUnavailable
+from codex_control.service.clock import SystemClock
 from codex_control.v1 import outcome_pb2, turns_pb2
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.store.records import Cause, EventRow, Outcome, TurnEnd, TurnRecord
 from codex_supervisor.store.store import Store
 from codex_supervisor.turn import log as log_module

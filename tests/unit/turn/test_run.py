@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from codex_control.errors import ChildFailed, CodexUnusable, LimitExceeded, NotFound
 from codex_control.paths import Paths
+from codex_control.service.clock import SystemClock
+from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import turns_pb2
 from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild
@@ -20,7 +22,6 @@ from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.notifications import TurnCompletedNotification
-from codex_supervisor.clock import SystemClock
 from codex_supervisor.config import Config
 from codex_supervisor.house import House
 from codex_supervisor.metrics import Metrics
@@ -34,7 +35,6 @@ from codex_supervisor.store.records import (
     TurnRequest,
 )
 from codex_supervisor.store.store import Store
-from codex_supervisor.tasks import TaskSet
 from codex_supervisor.turn import run as run_module
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.run import TurnRun

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable, UnsafePath, WrongState
-from codex_supervisor.osservice.own_file import blank_seal, owner_of, sealed
-from codex_supervisor.osservice.plan import (
+from codex_control.service.own_file import blank_seal, owner_of, sealed
+from codex_control.service.plan import (
     MakeDir,
     Plan,
     RemoveFile,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from codex_supervisor.osservice.own_file import Owner, blank_seal, owner_of, sealed, write_whole
+from codex_control.service.own_file import Owner, blank_seal, owner_of, sealed, write_whole
 
 
 @pytest.fixture

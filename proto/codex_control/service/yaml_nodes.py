@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import yaml
+
 from codex_control.errors import BadConfig
 
 MAX_DEPTH = 6

@@ -11,8 +11,7 @@ from typing import assert_never
 
 from codex_control.errors import CodexError, ServiceUnavailable, UnsafePath, WrongState
 from codex_control.paths import make_private_dir
-
-from codex_supervisor.osservice.own_file import Owner, owner_of, write_whole
+from codex_control.service.own_file import Owner, owner_of, write_whole
 
 # systemctl waits for a start (TimeoutStartSec of the unit) or a stop (TimeoutStopSec); this is longer than both.
 COMMAND_TIMEOUT_S = 150.0

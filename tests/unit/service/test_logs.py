@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from codex_supervisor.logs import MAX_TEXT, JsonFormatter, Logs, TerminalFormatter, start_logs
+from codex_control.service.logs import MAX_TEXT, JsonFormatter, Logs, TerminalFormatter, start_logs
 from codex_supervisor.metrics import Metrics
 
 LOG = logging.getLogger("codex_supervisor.something")

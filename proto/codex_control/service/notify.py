@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sdnotify import SystemdNotifier
 
-from codex_supervisor.clock import Clock
+from codex_control.service.clock import Clock
 
 _log = logging.getLogger(__name__)
 

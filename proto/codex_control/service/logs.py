@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 import msgspec
-from codex_control.paths import Paths
 
-from codex_supervisor.redaction import redact, redact_value
+from codex_control.paths import Paths
+from codex_control.service.redaction import redact, redact_value
 
 MAX_TEXT = 4096
 """Most characters of a message or of one field; tracebacks may have four times as many."""

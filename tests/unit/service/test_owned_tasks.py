@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from codex_supervisor.tasks import News, TaskSet
+from codex_control.service.owned_tasks import News, TaskSet
 
 from tests.support.waiting import wait_for
 

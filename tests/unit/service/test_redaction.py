@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from codex_supervisor.redaction import REDACTED, redact, redact_value
+from codex_control.service.redaction import REDACTED, redact, redact_value
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from codex_supervisor.osservice import notify
-from codex_supervisor.osservice.notify import Notifier, feed_watchdog, watchdog_limit_s
+from codex_control.service import notify
+from codex_control.service.notify import Notifier, feed_watchdog, watchdog_limit_s
 
 from tests.support.waiting import wait_for
 

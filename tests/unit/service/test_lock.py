@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 from codex_control.errors import AlreadyRunning, UnsafePath
-from codex_supervisor.lock import SupervisorLock
+from codex_control.service.lock import SupervisorLock
 
 from tests.support.waiting import wait_for_sync
 
@@ -23,7 +23,7 @@ _VARIABLE = "CODEX_SUPERVISOR_LOCK_FD"
 _HOLD = """
 import sys
 from pathlib import Path
-from codex_supervisor.lock import SupervisorLock
+from codex_control.service.lock import SupervisorLock
 lock = SupervisorLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
