@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints.txt constraints-build.txt scripts/find_pyth
 		echo "making .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; fi
 	$(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
 	$(PYTHON_BIN) -m pip install --quiet -c constraints.txt --build-constraint constraints-build.txt \
-		--group dev --editable '.[codex,demo,mcp]'
+		--group dev --editable '.[codex,demo,gateway,mcp]'
 	@touch $@
 
 $(TOOLS_READY): pyproject.toml constraints-build.txt scripts/find_python.sh
@@ -142,4 +142,4 @@ pins: ## Look for newer versions of everything and write them to constraints*.tx
 clean: ## Remove all that was made, the environments too
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find proto -name '*_pb2*.py*' -delete
-	find proto supervisor ctl tests -name __pycache__ -prune -exec rm -rf {} +
+	find proto supervisor ctl gateway tests -name __pycache__ -prune -exec rm -rf {} +
