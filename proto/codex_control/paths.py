@@ -38,17 +38,7 @@ class Paths:
 
         Raises `BadConfig` where neither `HOME` nor the needed variable is set.
         """
-        state_dir = _absolute(environ, "CODEX_SUPERVISOR_STATE_DIR") or (
-            _base(environ, "XDG_STATE_HOME", ".local/state") / NAME
-        )
-        runtime_base = _absolute(environ, "XDG_RUNTIME_DIR")
-        runtime_dir = _absolute(environ, "CODEX_SUPERVISOR_RUNTIME_DIR") or (
-            runtime_base / NAME if runtime_base else state_dir / "run"
-        )
-        config_file = _absolute(environ, "CODEX_SUPERVISOR_CONFIG") or (
-            _base(environ, "XDG_CONFIG_HOME", ".config") / NAME / "config.yaml"
-        )
-        return cls(config_file, state_dir, runtime_dir)
+        return cls(*xdg_places(environ, NAME, "CODEX_SUPERVISOR"))
 
     @property
     def control_socket(self) -> Path:
@@ -84,6 +74,23 @@ class Paths:
     def log_dir(self) -> Path:
         """The supervisor's log and the children's error output."""
         return self.state_dir / "log"
+
+
+def xdg_places(environ: Mapping[str, str], name: str, prefix: str) -> tuple[Path, Path, Path]:
+    """Return the configuration file, the state directory and the runtime directory of the program `name`, whose
+    variables begin with `prefix`.
+
+    Raises `BadConfig` where neither `HOME` nor the needed variable is set.
+    """
+    state_dir = _absolute(environ, f"{prefix}_STATE_DIR") or (_base(environ, "XDG_STATE_HOME", ".local/state") / name)
+    runtime_base = _absolute(environ, "XDG_RUNTIME_DIR")
+    runtime_dir = _absolute(environ, f"{prefix}_RUNTIME_DIR") or (
+        runtime_base / name if runtime_base else state_dir / "run"
+    )
+    config_file = _absolute(environ, f"{prefix}_CONFIG") or (
+        _base(environ, "XDG_CONFIG_HOME", ".config") / name / "config.yaml"
+    )
+    return config_file, state_dir, runtime_dir
 
 
 def _absolute(environ: Mapping[str, str], name: str) -> Path | None:

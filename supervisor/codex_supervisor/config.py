@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
-
-from codex_supervisor.config_key import (
+from codex_control.service.config_key import (
     Applies,
     Bytes,
     Seconds,
     count,
     duration,
-    profiles,
+    named,
     section,
     size,
     switch,
     text,
     texts,
 )
+
 from codex_supervisor.profiles import DEFAULT_PROFILE, Profile
 
 KIB = 1024
@@ -347,9 +347,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     defaults: Annotated[DefaultsConfig, section("Settings of an instance that has none of its own.")] = DefaultsConfig()
     profiles: Annotated[
         Mapping[str, Profile],
-        profiles(
+        named(
             "Profiles by name. `high`, `default` and `low` always exist; what is written here for one of them changes "
-            "only the keys named."
+            "only the keys named.",
+            applies=Applies.NEW_TURNS,
         ),
     ] = {}
     history: Annotated[HistoryConfig, section("What is kept of ended turns.")] = HistoryConfig()

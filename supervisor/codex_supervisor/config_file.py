@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 import yaml
 from codex_control.errors import BadConfig, UnsafePath
+from codex_control.service.config_key import Key, Kind, keys_of, parse_duration, parse_size
 from codex_control.service.yaml_nodes import TAG, Mark, Problems, Refused, compose, mark_of
 
 from codex_supervisor.config import Config
-from codex_supervisor.config_key import Key, Kind, keys_of, parse_duration, parse_size
 from codex_supervisor.profiles import BUILT_IN_PROFILES, Profile
 
 MAX_FILE_BYTES = 256 * 1024
@@ -167,7 +167,7 @@ class _Reader:
             key = keys[name]
             if key.section is not None:
                 values[name] = self._section(value, key.section, full)
-            elif key.description.kind is Kind.PROFILES:
+            elif key.description.kind is Kind.NAMED:
                 values[name] = self._profiles(value, full)
             elif (read := self._value(value, key, full)) is not _WRONG:
                 values[name] = read

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
+from codex_control.service.config_key import Applies, Key, format_text, keys_of
 
 from codex_supervisor.config import Config
-from codex_supervisor.config_key import Applies, Key, format_text, keys_of
 from codex_supervisor.profiles import BUILT_IN_PROFILES, Profile, all_profiles
 
 _DEFAULT_COLUMN = 44

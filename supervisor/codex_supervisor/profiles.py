@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from codex_control.errors import NotFound
+from codex_control.service.config_key import text
 from codex_control.service.nearest import did_you_mean
-
-from codex_supervisor.config_key import text
 
 if TYPE_CHECKING:
     from codex_supervisor.config import Config

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from codex_control.service.config_key import Key, Kind, keys_of
 from codex_supervisor.config import Config
 from codex_supervisor.config_file import parse_config
-from codex_supervisor.config_key import Key, Kind, keys_of
 from codex_supervisor.config_reference import (
     config_differences,
     config_reference,

@@ -13,7 +13,7 @@ import yaml
 from codex_control.errors import BadConfig
 
 MAX_DEPTH = 6
-"""The deepest key, `profiles.<name>.<key>`, is at 3; the parser calls itself once for each level."""
+"""Levels that a file may have where its reader names no other number; the parser calls itself once for each."""
 MAX_SHOWN_PROBLEMS = 10
 TAG = "tag:yaml.org,2002:"
 
@@ -33,9 +33,10 @@ class Problem:
 
 @dataclass
 class Problems:
-    """The mistakes found so far in `source`."""
+    """The mistakes found so far in `source`, which `program` reads."""
 
     source: str
+    program: str = "codex-supervisor"
     found: list[Problem] = field(default_factory=list)
 
     def add(self, mark: Mark, what: str, fix: str = "") -> None:
@@ -51,7 +52,7 @@ class Problems:
             only = problems[0]
             raise BadConfig(
                 what=f"{self.source}, line {only.line}, column {only.column}: {only.what}",
-                next_step=only.fix or "see `codex-supervisor config reference`",
+                next_step=only.fix or f"see `{self.program} config reference`",
             )
         shown = [str(problem) for problem in problems[:MAX_SHOWN_PROBLEMS]]
         if len(problems) > MAX_SHOWN_PROBLEMS:
@@ -59,7 +60,7 @@ class Problems:
         raise BadConfig(
             what=f"{self.source} has {len(problems)} mistakes",
             why="; ".join(shown),
-            next_step="correct them; `codex-supervisor config check` looks again",
+            next_step=f"correct them; `{self.program} config check` looks again",
         )
 
 
@@ -84,10 +85,11 @@ def mark_of(mark: yaml.Mark | None) -> Mark:
     return Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
 
 
-def compose(text: str) -> yaml.Node | None:
+def compose(text: str, max_depth: int = MAX_DEPTH) -> yaml.Node | None:
     """Return the root node, None for an empty document; raise `Refused` for what is not YAML or not allowed."""
     try:
         composer = _Composer(text)
+        composer.max_depth = max_depth
         try:
             return composer.get_single_node()
         finally:
@@ -121,6 +123,7 @@ def _explain(error: yaml.MarkedYAMLError) -> tuple[Mark, str, str]:
 class _Composer(yaml.SafeLoader):
     """PyYAML's own composer, which builds nodes alone; nothing is constructed from them."""
 
+    max_depth = MAX_DEPTH
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -129,7 +132,7 @@ class _Composer(yaml.SafeLoader):
             raise Refused(mark_of(event.start_mark), "anchors and aliases are not allowed", "write the value out")
         if getattr(event, "tag", None):
             raise Refused(mark_of(event.start_mark), f"the tag {event.tag[:80]!r} is not allowed", "remove it")
-        if self._depth >= MAX_DEPTH:
+        if self._depth >= self.max_depth:
             raise Refused(mark_of(event.start_mark), "this is nested too deeply", "see the reference")
         self._depth += 1
         try:

@@ -23,8 +23,8 @@ class Applies(enum.Enum):
     """A running child keeps what it was started with."""
     NEW_TURNS = "on reload, for turns accepted from then on"
     """A running or queued turn keeps what it was accepted with."""
-    RESTART = "after a restart of the supervisor"
-    """The supervisor reads it once, at its start."""
+    RESTART = "after a restart of the service"
+    """The service reads it once, at its start."""
 
 
 class Kind(enum.Enum):
@@ -36,8 +36,12 @@ class Kind(enum.Enum):
     SWITCH = "true or false"
     TEXT = "text"
     TEXTS = "list of texts"
+    NUMBER = "number"
+    TEXT_MAP = "texts by name"
+    VALUES = "values by name"
     SECTION = "section"
-    PROFILES = "profiles by name"
+    SECTIONS = "list of sections"
+    NAMED = "sections by name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class Description:
     """What 0 means where it is allowed although it is below `minimum`; empty where it is an ordinary value."""
     max_length: int | None = None
     """Most characters of a text, or of each text of a list."""
+    most: int | None = None
+    """Most elements of a list or a map."""
     pattern: str = ""
     """Regular expression that each text matches in full."""
     pattern_means: str = ""
@@ -131,14 +137,51 @@ def texts(
     )
 
 
+def number(text: str, minimum: float, maximum: float, *, applies: Applies = Applies.RELOAD) -> Description:
+    """Describe a number that may have decimals."""
+    return Description(kind=Kind.NUMBER, text=text, minimum=minimum, maximum=maximum, applies=applies)
+
+
+def choices(text: str, *, applies: Applies = Applies.RELOAD) -> Description:
+    """Describe a list of choices; the field's type is a tuple of an enum."""
+    return Description(kind=Kind.TEXTS, text=text, applies=applies)
+
+
+def text_map(
+    text: str, *, max_length: int, pattern: str, pattern_means: str, most: int, applies: Applies = Applies.RELOAD
+) -> Description:
+    """Describe texts by name, where null is allowed too; pattern and meaning are those of the names."""
+    return Description(
+        kind=Kind.TEXT_MAP,
+        text=text,
+        max_length=max_length,
+        pattern=pattern,
+        pattern_means=pattern_means,
+        most=most,
+        applies=applies,
+    )
+
+
+def values(text: str, *, pattern: str, pattern_means: str, most: int, applies: Applies = Applies.RELOAD) -> Description:
+    """Describe values of any JSON type by name; pattern and meaning are those of the names."""
+    return Description(
+        kind=Kind.VALUES, text=text, pattern=pattern, pattern_means=pattern_means, most=most, applies=applies
+    )
+
+
 def section(text: str) -> Description:
     """Describe a section."""
     return Description(kind=Kind.SECTION, text=text)
 
 
-def profiles(text: str) -> Description:
-    """Describe the map of profiles."""
-    return Description(kind=Kind.PROFILES, text=text, applies=Applies.NEW_TURNS)
+def sections(text: str, *, most: int, applies: Applies = Applies.RELOAD) -> Description:
+    """Describe a list of sections; the field's type is a tuple of a model."""
+    return Description(kind=Kind.SECTIONS, text=text, most=most, applies=applies)
+
+
+def named(text: str, *, applies: Applies = Applies.RELOAD) -> Description:
+    """Describe sections by name; the field's type is a mapping of a model."""
+    return Description(kind=Kind.NAMED, text=text, applies=applies)
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -218,9 +261,9 @@ class Key:
     description: Description
     default: Any
     choices: type[enum.StrEnum] | None
-    """The enum of a choice."""
+    """The enum of a choice, or of each choice of a list."""
     section: type[msgspec.Struct] | None
-    """The model of a section."""
+    """The model of a section, or of each section of a list."""
 
     def format(self, value: Any) -> str:
         """Write one value as YAML that is read as the same value again."""
@@ -233,11 +276,16 @@ class Key:
                 return "true" if value else "false"
             case Kind.COUNT:
                 return str(value)
+            case Kind.NUMBER:
+                return f"{value:.9f}".rstrip("0").rstrip(".")
             case Kind.TEXTS:
                 return f"[{', '.join(format_text(item) for item in value)}]"
+            case Kind.TEXT_MAP | Kind.VALUES:
+                # JSON is YAML.
+                return msgspec.json.encode(value).decode()
             case Kind.TEXT:
                 return format_text(str(value))
-            case Kind.SECTION | Kind.PROFILES:
+            case Kind.SECTION | Kind.SECTIONS | Kind.NAMED:
                 raise TypeError(f"{self.name} is no single value")
 
     def bounds(self) -> str:
@@ -248,9 +296,12 @@ class Key:
             low, high = self._unit(about.minimum), self._unit(about.maximum)
             parts.append(f"{low} to {high}" + (f"; 0 means {about.zero_means}" if about.zero_means else ""))
         if about.max_length is not None:
-            parts.append(f"at most {about.max_length:,} characters" + (" each" if about.kind is Kind.TEXTS else ""))
+            each = " each" if about.kind in (Kind.TEXTS, Kind.TEXT_MAP) else ""
+            parts.append(f"at most {about.max_length:,} characters{each}")
         if about.pattern_means:
             parts.append(about.pattern_means)
+        if about.most is not None:
+            parts.append(f"at most {about.most:,}")
         return "; ".join(parts)
 
     def _unit(self, bound: float) -> str:
@@ -260,7 +311,7 @@ class Key:
             case Kind.BYTES:
                 return format_size(int(bound))
             case _:
-                return f"{int(bound):,}"
+                return f"{bound:,g}" if bound < 1e6 else f"{int(bound):,}"
 
 
 _PLAIN = re.compile(r"[a-z][a-z0-9-]*")
@@ -290,6 +341,8 @@ def keys_of(model: type[msgspec.Struct]) -> tuple[Key, ...]:
     found = []
     for struct_field in msgspec.structs.fields(model):
         kind, description = get_args(hints[struct_field.name])[:2]
+        if description.kind in (Kind.TEXTS, Kind.SECTIONS):
+            kind = get_args(kind)[0]
         is_class = isinstance(kind, type)
         found.append(
             Key(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from codex_supervisor.config import Config
-from codex_supervisor.config_key import (
+from codex_control.service.config_key import (
     Kind,
     format_duration,
     format_size,
@@ -14,6 +13,7 @@ from codex_supervisor.config_key import (
     parse_duration,
     parse_size,
 )
+from codex_supervisor.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
