@@ -21,7 +21,7 @@ from codex_control.paths import make_private_dir
 from codex_control.service.clock import Clock
 
 from codex_supervisor.store import failures
-from codex_supervisor.store.schema import APPLICATION_ID, migrate, version_of
+from codex_supervisor.store.schema import JOURNAL, Schema, migrate, version_of
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class _DamagedError(Exception):
 
 
 def open_for_writing(
-    path: Path, *, clock: Clock, lock_wait_s: float = LOCK_WAIT_S
+    path: Path, *, clock: Clock, lock_wait_s: float = LOCK_WAIT_S, schema: Schema = JOURNAL
 ) -> tuple[sqlite3.Connection, Path | None]:
     """Open (or create) the database at `path` for its one writer.
 
@@ -52,7 +52,7 @@ def open_for_writing(
     """
     make_private_dir(path.parent)
     try:
-        return _open_or_quarantine(path, clock, lock_wait_s)
+        return _open_or_quarantine(path, clock, lock_wait_s, schema)
     except sqlite3.Error as error:
         raise failures.explained(error, path) from error
     except OSError as error:
@@ -78,25 +78,27 @@ def mark_suspect(path: Path) -> None:
         _log.warning("the mark of a damaged store cannot be written", extra={"path": str(path)}, exc_info=True)
 
 
-def _open_or_quarantine(path: Path, clock: Clock, lock_wait_s: float) -> tuple[sqlite3.Connection, Path | None]:
+def _open_or_quarantine(
+    path: Path, clock: Clock, lock_wait_s: float, schema: Schema
+) -> tuple[sqlite3.Connection, Path | None]:
     quarantined = None
     if os.path.lexists(path):
         _make_private_file(path)
         try:
-            return _open_checked(path, lock_wait_s), None
+            return _open_checked(path, lock_wait_s, schema), None
         except _DamagedError as damage:
             quarantined = _quarantine(path, clock, str(damage))
     elif any(_beside(path, suffix).exists() for suffix in _SIDE_FILES):
         # SQLite would play the log of a database that is gone into the new one.
         quarantined = _quarantine(path, clock, "the database file is gone, its log is left")
-    _create(path)
+    _create(path, schema)
     try:
-        return _open_checked(path, lock_wait_s), quarantined
+        return _open_checked(path, lock_wait_s, schema), quarantined
     except _DamagedError as damage:
         raise failures.damaged(path, f"even a fresh file cannot be used: {damage}") from damage
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, schema: Schema) -> None:
     """Make an empty database. It is built under another name, so that an empty file at `path` always means damage."""
     new = _beside(path, ".new")
     for suffix in ("", "-journal", *_SIDE_FILES):
@@ -105,14 +107,14 @@ def _create(path: Path) -> None:
     with closing(_connect(new, "rw", 0.0)) as db:
         # First of all: once a page is written it can't be changed any more.
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        migrate(db)
+        db.execute(f"PRAGMA application_id = {schema.application_id}")
+        migrate(db, schema.migrations)
         _switch_to_wal(db, path)
     new.rename(path)
     _sync_directory(path.parent)
 
 
-def _open_checked(path: Path, lock_wait_s: float) -> sqlite3.Connection:
+def _open_checked(path: Path, lock_wait_s: float, schema: Schema) -> sqlite3.Connection:
     log = _beside(path, "-wal")
     unclean = log.exists() and log.stat().st_size > 0
     if path.stat().st_size == 0 and not unclean:
@@ -120,12 +122,12 @@ def _open_checked(path: Path, lock_wait_s: float) -> sqlite3.Connection:
     suspect = _suspect_mark(path)
     db = _connect(path, "rw", lock_wait_s)
     try:
-        _refuse_strangers(db, path)
+        _refuse_strangers(db, path, schema)
         if suspect.exists():
             _check(db, SUSPECT_CHECK_LIMIT_S)
         elif unclean:
             _check(db, CHECK_LIMIT_S)
-        migrate(db)
+        migrate(db, schema.migrations)
         _switch_to_wal(db, path)
         db.execute("PRAGMA foreign_keys = ON")
         # Deleted text is overwritten where that costs no extra write; whole freed pages go by incremental vacuum.
@@ -153,16 +155,16 @@ def _connect(path: Path, mode: str, lock_wait_s: float) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=lock_wait_s, isolation_level=None)
 
 
-def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
+def _refuse_strangers(db: sqlite3.Connection, path: Path, schema: Schema) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application == APPLICATION_ID and version_of(db) > 0:
+    if application == schema.application_id and version_of(db) > 0:
         return
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not tables:
         raise _DamagedError("it holds no tables")
     raise StoreUnavailable(
         what=f"{path} is a database of another program",
-        why=f"its application id is {application:#x}, ours is {APPLICATION_ID:#x}",
+        why=f"its application id is {application:#x}, ours is {schema.application_id:#x}",
         next_step=f"move {path} away, or choose another state directory",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from codex_control.errors import StoreUnavailable
 
@@ -101,6 +102,17 @@ CREATE INDEX archived_in_file ON archived (file);
 
 MIGRATIONS: tuple[str, ...] = (_V1,)
 """Step N (from 1) leads from schema N-1 to schema N. A released step never changes; a new one is added behind it."""
+
+
+class Schema(NamedTuple):
+    """What a database of ours holds: its mark (`PRAGMA application_id`) and the steps that lead to it."""
+
+    application_id: int
+    migrations: tuple[str, ...]
+
+
+JOURNAL = Schema(APPLICATION_ID, MIGRATIONS)
+"""The database of turns, instances and children."""
 
 
 def version_of(db: sqlite3.Connection) -> int:
