@@ -94,6 +94,10 @@ class Conversion(Struct, frozen=True):
     body: JsonObject
     """To send, without authentication."""
     way_back: WayBack
+    pass_through: bool = False
+    """Same dialect, and nothing in it has to be renamed on the way back: the answer passes as it is."""
+    untouched: bool = False
+    """`body` is the client's own object, so that its bytes can be sent as they came."""
 
     def stream(self) -> StreamConversion:
         """A conversion of the endpoint's stream, to use once. Same dialect: a PassThrough."""

@@ -20,7 +20,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """The model's name to send."""
     endpoint: str = ""
     """The endpoint's name; `encrypted_content` is bound to it."""
-    native: bool = True
+    native: bool = False
     """The dialect's own maker serves it (Anthropic, OpenAI) and knows all its features. Others get the plain core."""
     refuses_system_midway: bool = False
     """System messages after the first are refused (learned)."""
@@ -28,12 +28,15 @@ class Facts(Struct, frozen=True, kw_only=True):
     """Tools are refused (learned): calls and results are sent as text."""
     max_tokens_field: str | None = None
     """Chat: max_tokens | max_completion_tokens. None: max_completion_tokens where native, else max_tokens."""
-    web_search: bool = True
-    """The endpoint's own web search works. Where False the tool is dropped."""
-    custom_tools: bool = True
-    """Responses: custom tools work. Where False they go as functions."""
-    namespaces: bool = True
-    """Responses: namespaces work. Where False they are flattened."""
+    web_search: bool | None = None
+    """The endpoint searches the web itself. Where not, the tool is dropped. None: where native."""
+    custom_tools: bool | None = None
+    """Responses: custom tools work. Where not, they go as functions. None: where native, or at a Responses client."""
+    namespaces: bool | None = None
+    """Responses: namespaces and tool_search work. Where not, they are flattened. None: as for custom tools."""
+    adaptive_thinking: bool | None = None
+    """Messages: `thinking.type: adaptive` with `output_config.effort`; else a budget. None: where native and the model is
+    none of the older ones."""
     drop_encrypted: bool = False
     """The conversation moved here from another endpoint: encrypted reasoning is left out."""
     drop_signatures: bool = False
