@@ -127,7 +127,7 @@ class Asks:
             review = checked_review(ask.target, ask.focus, limit)
             request = TurnRequest(prompt=description(review), review=review)
         if ask.cwd:
-            _check_directory(ask.cwd)
+            check_directory(ask.cwd)
         profile(self.house.config, ask.profile)
         timeout_s = ask.timeout.ToNanoseconds() / 1e9 if ask.HasField("timeout") else None
         if timeout_s is not None and timeout_s <= 0:
@@ -146,7 +146,7 @@ class Asks:
         cwd = request.cwd or settings.cwd or fallback_cwd
         if not cwd:
             raise BadInput(what="no working directory is known", next_step="give one with --cwd")
-        _check_directory(cwd)
+        check_directory(cwd)
         name = request.profile or settings.profile or config.defaults.profile
         profile(config, name)
         show = request.show_reasoning
@@ -244,22 +244,27 @@ class Asks:
 
 
 def _checked_ask(ask: turns_pb2.AskRequest, limit: int) -> TurnRequest:
-    if not ask.prompt.strip():
-        raise BadInput(what="the prompt is empty", next_step="say what Codex shall do")
-    if "\0" in ask.prompt:
-        raise BadInput(what="the prompt holds a NUL character", next_step="send text, not binary data")
-    if len(ask.prompt) > limit:
-        raise LimitExceeded(
-            what=f"the prompt has {len(ask.prompt):,} characters",
-            why=f"the limit is {limit:,} (turns.prompt_limit)",
-            next_step="put the text into a file and let Codex read it",
-        )
+    check_prompt(ask.prompt, limit)
     if len(ask.images) > _MAX_IMAGES:
         raise LimitExceeded(what=f"{len(ask.images)} images", why=f"the limit is {_MAX_IMAGES}")
     for image in ask.images:
         _check_file(image)
-    schema = _checked_schema(ask.output_schema)
+    schema = checked_schema(ask.output_schema)
     return TurnRequest(prompt=ask.prompt, images=tuple(ask.images), output_schema=schema)
+
+
+def check_prompt(prompt: str, limit: int) -> None:
+    """Raise `BadInput` for a prompt that is empty or no text, `LimitExceeded` for one over `limit` characters."""
+    if not prompt.strip():
+        raise BadInput(what="the prompt is empty", next_step="say what Codex shall do")
+    if "\0" in prompt:
+        raise BadInput(what="the prompt holds a NUL character", next_step="send text, not binary data")
+    if len(prompt) > limit:
+        raise LimitExceeded(
+            what=f"the prompt has {len(prompt):,} characters",
+            why=f"the limit is {limit:,} (turns.prompt_limit)",
+            next_step="put the text into a file and let Codex read it",
+        )
 
 
 def _check_file(path: str) -> None:
@@ -270,7 +275,8 @@ def _check_file(path: str) -> None:
         raise BadInput(what=f"there is no file {path!r}", next_step="check the path of the image")
 
 
-def _check_directory(path: str) -> None:
+def check_directory(path: str) -> None:
+    """Raise `BadInput` unless `path` is the absolute path of a directory."""
     directory = Path(path)
     if not directory.is_absolute():
         raise BadInput(what=f"the working directory {path!r} is not absolute")
@@ -278,7 +284,8 @@ def _check_directory(path: str) -> None:
         raise BadInput(what=f"there is no directory {path!r}", next_step="check the working directory (--cwd)")
 
 
-def _checked_schema(text: str) -> str:
+def checked_schema(text: str) -> str:
+    """Return a JSON Schema as it was sent; raise `BadInput` or `LimitExceeded` for what cannot be one."""
     if not text:
         return ""
     if len(text) > _MAX_SCHEMA_BYTES:
