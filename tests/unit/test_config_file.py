@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from codex_control.errors import BadConfig, UnsafePath
 from codex_control.service.config_key import Kind, keys_of
+from codex_control.service.config_reader import MAX_FILE_BYTES
 from codex_supervisor.config import Config, LogLevel
-from codex_supervisor.config_file import MAX_FILE_BYTES, load_config, parse_config
+from codex_supervisor.config_file import load_config, parse_config
 from codex_supervisor.profiles import Effort, Profile, Sandbox
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

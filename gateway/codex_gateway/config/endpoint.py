@@ -93,8 +93,8 @@ class MaxTokensField(enum.StrEnum):
 class KeySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One key: written here, or where it is kept. At most one of the five is set; none means no authentication."""
 
-    api_key: Annotated[str, text("The key itself, sent as `header` says.", max_length=10_000)] = ""
-    bearer: Annotated[str, text("A token itself, sent as `Authorization: Bearer`.", max_length=10_000)] = ""
+    api_key: Annotated[str, text("The key itself, sent as `header` says.", max_length=10_000, secret=True)] = ""
+    bearer: Annotated[str, text("A token, sent as `Authorization: Bearer`.", max_length=10_000, secret=True)] = ""
     env: Annotated[
         str,
         text(
@@ -278,6 +278,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             max_length=2000,
             pattern=r"|(https?|socks5h?)://[^\s/?#]+/?",
             pattern_means="`http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` where needed",
+            secret=True,
         ),
     ] = ""
     timeouts: Annotated[Timeouts, section("Longest waits for it.")] = Timeouts()

@@ -172,8 +172,8 @@ class TaggingRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         text(
             "A function of yours, `module.name:function`: it gets the request as a dictionary with `path`, `headers` "
-            "(without credentials), `query` and `body`, and returns true, false or a list of tags. It runs in a process "
-            "of its own.",
+            "(without credentials), `query` and `body`, and returns true, false or a list of tags. It runs in a "
+            "process of its own.",
             max_length=500,
             pattern=r"|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*",
             pattern_means="`module.name:function`",

@@ -63,6 +63,8 @@ class Description:
     """Regular expression that each text matches in full."""
     pattern_means: str = ""
     """The pattern in words, to follow 'expected'."""
+    secret: bool = False
+    """Whether it may hold a secret: it is then never shown."""
 
 
 Seconds = float
@@ -110,6 +112,7 @@ def text(
     max_length: int | None = None,
     pattern: str = "",
     pattern_means: str = "",
+    secret: bool = False,
     applies: Applies = Applies.RELOAD,
 ) -> Description:
     """Describe a text, or a choice where the field's type is an enum."""
@@ -119,6 +122,7 @@ def text(
         max_length=max_length,
         pattern=pattern,
         pattern_means=pattern_means,
+        secret=secret,
         applies=applies,
     )
 
@@ -158,6 +162,7 @@ def text_map(
         pattern=pattern,
         pattern_means=pattern_means,
         most=most,
+        secret=True,
         applies=applies,
     )
 
