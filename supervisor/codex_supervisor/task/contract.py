@@ -140,7 +140,7 @@ class Engine(Protocol):
     async def note(self, claim: Claim, note: Note, events: Sequence[NewEvent] = ()) -> None:
         """Write what is known of the running attempt, then `events` (of kind ITEM). Raises `LeaseLost`.
 
-        A changed `progress` makes its own event.
+        A changed `progress` makes its own event. Events whose `turn_seq` is recorded already are left out.
         """
         ...
 
@@ -169,6 +169,7 @@ class Engine(Protocol):
     async def next_due_s(self) -> float | None:
         """Return the seconds (0 or more) until a back-off or a lease ends; None where none runs.
 
-        For a timer: everything else that makes `claim` or `reclaim` worth a call is told by `signals.work`.
+        For a timer: everything else that makes `claim` or `reclaim` worth a call is told by `signals.work`. Ask before
+        `claim` and `reclaim`: what falls due in between is not counted any more.
         """
         ...

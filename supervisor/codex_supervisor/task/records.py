@@ -208,6 +208,8 @@ class TaskStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """The instance of the running attempt; for the worker that adopts it."""
     turn_id: str = ""
     """The turn of the running attempt; for the worker that adopts it."""
+    turn_seq: int = 0
+    """The turn's last event that is recorded here: where the worker that adopts it goes on."""
     progress: str = ""
     state_file: str = ""
     state_file_error: str = ""
@@ -281,6 +283,9 @@ class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: EventKind
     text: str = ""
     item: bytes = b""
+    turn_seq: int = 0
+    """Of an item: its sequence number in the turn of the attempt. One that is recorded already is not recorded again;
+    0 for an event without."""
     state: TaskState | None = None
     outcome: TaskOutcome | None = None
 

@@ -7,7 +7,7 @@ A rule that ends a task sets `ended_ns`; the engine then applies `parent_done` o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from codex_control.errors import WrongState
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from codex_supervisor.task.contract import LeaseLost
 from codex_supervisor.task.records import (
+    LISTED_CHARS,
     AttemptEnd,
     EventKind,
     Lease,
@@ -38,6 +39,9 @@ RETRIED = frozenset(
 )
 """Ends of an attempt after which another may succeed. The others (a refusal, wrong credentials, a missing directory)
 would end the same way again."""
+
+MAX_ERROR_CHARS = 4000
+"""How much of an error is kept."""
 
 NS = 1_000_000_000
 
@@ -93,6 +97,7 @@ def claimed(record: TaskRecord, worker: Worker, lease_s: float, policy: Policy, 
             heartbeat_ns=now_ns,
             instance="",
             turn_id="",
+            turn_seq=0,
         ),
         (NewEvent(EventKind.CHANGED, text=f"attempt {attempt} on {worker.name}", state=TaskState.RUNNING),),
     )
@@ -133,13 +138,21 @@ def renewed(record: TaskRecord, token: int, lease_s: float, heartbeat: bool, now
     return Change(replace(status, heartbeat_ns=now_ns), (NewEvent(EventKind.HEARTBEAT),))
 
 
-def noted(record: TaskRecord, token: int, note: Note) -> Change:
-    """The worker tells of its attempt. A new progress makes an event."""
+def noted(record: TaskRecord, token: int, note: Note, events: Sequence[NewEvent] = ()) -> Change:
+    """The worker tells of its attempt. A new progress makes an event; then come `events`.
+
+    Those of the turn that are recorded already are left out, so that a write may be made again.
+    """
     check_token(record, token)
     status = _with_note(record.status, note)
+    made = []
     if note.progress is not None and note.progress != record.status.progress:
-        return Change(status, (NewEvent(EventKind.PROGRESS, text=note.progress),))
-    return Change(status)
+        made.append(NewEvent(EventKind.PROGRESS, text=note.progress))
+    for event in events:
+        if event.turn_seq == 0 or event.turn_seq > status.turn_seq:
+            made.append(event)
+            status = replace(status, turn_seq=max(status.turn_seq, event.turn_seq))
+    return Change(status, tuple(made))
 
 
 def finished(record: TaskRecord, token: int, end: AttemptEnd, delay_s: float, policy: Policy, now_ns: int) -> Change:
@@ -199,8 +212,9 @@ def parent_failed(status: TaskStatus, parent: str, outcome: TaskOutcome, error: 
     """A task that this one waits for ended without success, and so does this one."""
     if parent not in status.blocked_by:
         return Change(status)
-    why = f"task {parent}, which it comes after, ended as {outcome}"
-    return _ended(status, TaskOutcome.PARENT_FAILED, f"{why}: {error}" if error else why, now_ns)
+    # In a long row of tasks each names the one before it, and so on: the text is bounded here.
+    why = f"task {parent}, which it comes after, ended as {outcome}" + (f": {error}" if error else "")
+    return _ended(status, TaskOutcome.PARENT_FAILED, why[:LISTED_CHARS], now_ns)
 
 
 def retried(record: TaskRecord, parents: Iterable[tuple[str, TaskState]]) -> Change:
@@ -247,7 +261,7 @@ def retry_delay_s(failures: int, policy: Policy, fraction: float) -> float:
 def _attempt_over(
     request: TaskRequest, status: TaskStatus, end: AttemptEnd, delay_s: float, policy: Policy, now_ns: int
 ) -> Change:
-    outcome, error = end.outcome, end.error
+    outcome, error = end.outcome, end.error[:MAX_ERROR_CHARS]
     if outcome is TaskOutcome.COMPLETED:
         # Also where it was asked to stop meanwhile: the work is done, and an answer is never thrown away.
         return _ended(status, outcome, "", now_ns)
@@ -281,6 +295,7 @@ def _pending(status: TaskStatus, error: str, text: str, delay_s: float, now_ns: 
             progress="",
             instance="",
             turn_id="",
+            turn_seq=0,
         ),
         (NewEvent(EventKind.CHANGED, text=text, state=TaskState.PENDING),),
     )
@@ -301,6 +316,7 @@ def _ended(status: TaskStatus, outcome: TaskOutcome, error: str, now_ns: int) ->
             ended_ns=now_ns,
             instance="",
             turn_id="",
+            turn_seq=0,
         ),
         (NewEvent(kind, text=error, state=outcome.state, outcome=outcome),),
     )
@@ -322,6 +338,7 @@ def _with_note(status: TaskStatus, note: Note) -> TaskStatus:
         thread_worker=status.thread_worker if note.thread_id is None else worker,
         instance=status.instance if note.instance is None else note.instance,
         turn_id=status.turn_id if note.turn_id is None else note.turn_id,
+        turn_seq=status.turn_seq if note.turn_id in (None, status.turn_id) else 0,
         progress=status.progress if note.progress is None else note.progress,
         state_file=status.state_file if note.state_file is None else note.state_file,
         state_file_error=status.state_file_error if note.state_file_error is None else note.state_file_error,
