@@ -279,7 +279,7 @@ def _attempt_over(
     else:
         return _ended(status, outcome, error, now_ns)
     if status.deadline_ns is not None and status.deadline_ns <= now_ns + int(delay_s * NS):
-        return _timed_out(status, now_ns)
+        return _timed_out(replace(status, error=error), now_ns)
     return _pending(status, error, f"tried again after: {error or outcome}", delay_s, now_ns)
 
 
