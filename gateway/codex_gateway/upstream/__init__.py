@@ -1,0 +1,1 @@
+"""HTTP to endpoints: connections, one attempt, and the attempts that one request may take."""
