@@ -1,0 +1,53 @@
+"""Why the model stopped, in Chat Completions' words."""
+
+from __future__ import annotations
+
+from typing import Any, Final, assert_never
+
+from codex_gateway.dialect.neutral import Finished, StopReason
+
+_REASONS: Final = {
+    "stop": StopReason.END,
+    "length": StopReason.MAX_TOKENS,
+    "tool_calls": StopReason.TOOL_USE,
+    "function_call": StopReason.TOOL_USE,
+    "content_filter": StopReason.REFUSAL,
+    # Other makers' words.
+    "eos": StopReason.END,
+    "end_turn": StopReason.END,
+    "max_tokens": StopReason.MAX_TOKENS,
+    "model_length": StopReason.CONTEXT_WINDOW,
+    "tool_use": StopReason.TOOL_USE,
+    "stop_sequence": StopReason.STOP_SEQUENCE,
+    "refusal": StopReason.REFUSAL,
+    "safety": StopReason.REFUSAL,
+}
+
+
+def read_stop(finish_reason: str, stop_reason: Any, refused: bool) -> Finished:
+    """`finish_reason` of a choice; vLLM's `stop_reason` beside it names the stop sequence. An unknown word is an end."""
+    reason = _REASONS.get(finish_reason.lower(), StopReason.END)
+    if reason is StopReason.END and isinstance(stop_reason, str) and stop_reason:
+        return Finished(StopReason.STOP_SEQUENCE, stop_reason, finish_reason)
+    if reason is StopReason.END and refused:
+        reason = StopReason.REFUSAL
+    return Finished(reason, None, finish_reason)
+
+
+def write_stop(finished: Finished, refused: bool) -> str | None:
+    """`finish_reason`; None where the answer is no success, and an error must be told. `refused`: it holds a refusal."""
+    match finished.reason:
+        case StopReason.END | StopReason.STOP_SEQUENCE:
+            return "stop"
+        case StopReason.MAX_TOKENS | StopReason.CONTEXT_WINDOW | StopReason.PAUSE | StopReason.COMPACTION:
+            return "length"
+        case StopReason.TOOL_USE:
+            return "tool_calls"
+        case StopReason.REFUSAL:
+            # OpenAI's models refuse in words and stop; others are stopped.
+            in_words = refused and finished.native_reason in ("stop", "completed")
+            return "stop" if in_words else "content_filter"
+        case StopReason.INCOMPLETE:
+            return None
+        case _:
+            assert_never(finished.reason)

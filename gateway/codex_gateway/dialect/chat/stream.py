@@ -1,0 +1,408 @@
+"""Chat Completions' stream: chunks -> neutral events, and neutral events -> chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from codex_gateway.dialect.chat.errors import read_error_object, write_error
+from codex_gateway.dialect.chat.stop import read_stop, write_stop
+from codex_gateway.dialect.chat.tool_calls import ToolCalls
+from codex_gateway.dialect.chat.usage import read_usage, write_usage
+from codex_gateway.dialect.citations import nested, url_citation
+from codex_gateway.dialect.inline_thinking import InlineThinking
+from codex_gateway.dialect.answer_ids import chat_id
+from codex_gateway.dialect.malformed import INCOMPLETE, decode_event
+from codex_gateway.dialect.neutral import (
+    AnnotationSeen,
+    Dialect,
+    Failed,
+    Finished,
+    PartEnded,
+    PartStarted,
+    Refusal,
+    RefusalDelta,
+    Started,
+    StopReason,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolArguments,
+    ToolCall,
+    ToolKind,
+    Usage,
+    UsageSeen,
+)
+from codex_gateway.dialect.sse import comment_bytes, event_bytes
+
+if TYPE_CHECKING:
+    from codex_gateway.dialect import sse
+    from codex_gateway.dialect.facts import WayBack
+    from codex_gateway.dialect.neutral import Event, JsonObject, Part
+
+
+class _Delta(Struct, gc=False):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    annotations: Any = None
+
+
+class _Choice(Struct, gc=False):
+    index: Any = 0
+    delta: _Delta | None = None
+    message: Any = None
+    finish_reason: Any = None
+    stop_reason: Any = None
+
+
+class _Chunk(Struct, gc=False):
+    id: Any = None
+    created: Any = None
+    model: Any = None
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    service_tier: Any = None
+    error: Any = None
+    object: Any = None
+    message: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ChatReader:
+    """Chunks in, neutral events out."""
+
+    __slots__ = ("_calls", "_id", "_open", "_open_kind", "_parts", "_said", "_split", "_started", "_stop", "is_over")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._id = ""
+        self._parts = 0
+        self._open: int = -1
+        self._open_kind: type[Text | Thinking | Refusal] | None = None
+        self._calls = ToolCalls(self._next_part)
+        self._split: InlineThinking | None = InlineThinking()
+        self._said = ""
+        self._stop: Finished | None = None
+        self.is_over = False
+        """Nothing counts any more."""
+
+    def read(self, event: sse.Event, out: list[Event]) -> None:
+        """One chunk.
+
+        :raises AnswerFailed: it cannot be read
+        """
+        data = event.data
+        if data[:1] != b"{":
+            if data.strip() == b"[DONE]":
+                self._finish(out)
+            return
+        chunk = decode_event(_decode, data)
+        if chunk.error is not None or event.name == "error" or chunk.object == "error":
+            body = chunk.error if chunk.error is not None else msgspec.json.decode(data)
+            self.is_over = True
+            out.append(Failed(read_error_object(body)))
+            return
+        if not self._started:
+            self._start(chunk, out)
+        if chunk.choices:
+            choice = chunk.choices[0]
+            # Only one choice was asked for.
+            if choice.index in (0, None):
+                if choice.delta is not None:
+                    self._delta(choice.delta, out)
+                elif isinstance(choice.message, dict):
+                    self._snapshot(choice.message, out)
+                if choice.finish_reason and self._stop is None:
+                    self._stopped(choice, out)
+        if chunk.usage is not None:
+            usage = read_usage(chunk.usage, chunk.service_tier)
+            if usage is not None:
+                out.append(UsageSeen(usage))
+                if self._stop is not None and not chunk.choices:
+                    self._finish(out)
+
+    def end(self, out: list[Event]) -> None:
+        """The stream ended by itself. Output without a finish reason is an incomplete answer."""
+        if self.is_over:
+            return
+        if self._stop is None and (self._parts or self._calls):
+            self._stop = Finished(StopReason.INCOMPLETE)
+        self._finish(out)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer's end was seen."""
+        return self._stop is not None
+
+    def _start(self, chunk: _Chunk, out: list[Event]) -> None:
+        self._started = True
+        self._id = chunk.id if isinstance(chunk.id, str) else ""
+        model = chunk.model if isinstance(chunk.model, str) else ""
+        out.append(Started(self._id, model, chunk.created if isinstance(chunk.created, int) else 0))
+
+    def _delta(self, delta: _Delta, out: list[Event]) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning and isinstance(reasoning, str):
+            # An endpoint that tells reasoning apart does not write it into the text as well.
+            self._split = None
+            self._say(Thinking, reasoning, out)
+        content = delta.content
+        if content:
+            if isinstance(content, str):
+                self._text(content, out)
+            elif isinstance(content, list):
+                self._pieces(content, out)
+        if delta.refusal and isinstance(delta.refusal, str):
+            self._say(Refusal, delta.refusal, out)
+        if delta.tool_calls or delta.function_call:
+            self._close(out)
+            for fragment in delta.tool_calls or ():
+                self._calls.read(fragment, out)
+            if delta.function_call:
+                self._calls.read({"index": 0, "function": delta.function_call}, out)
+        if delta.annotations and self._open_kind is Text:
+            for annotation in delta.annotations:
+                out.append(AnnotationSeen(self._open, annotation, Dialect.CHAT))
+
+    def _snapshot(self, message: dict[str, Any], out: list[Event]) -> None:
+        """A `message` instead of a `delta` holds all that was said so far."""
+        content = message.get("content")
+        if isinstance(content, str) and content.startswith(self._said):
+            new, self._said = content[len(self._said) :], content
+            if new:
+                self._text(new, out)
+        for number, call in enumerate(message.get("tool_calls") or ()):
+            self._close(out)
+            self._calls.read({"index": number, **call}, out)
+
+    def _pieces(self, content: list[Any], out: list[Event]) -> None:
+        """Mistral's content: an array of text and thinking pieces."""
+        for piece in content:
+            if isinstance(piece, dict):
+                if isinstance(piece.get("text"), str):
+                    self._text(piece["text"], out)
+                elif isinstance(piece.get("thinking"), list):
+                    for thought in piece["thinking"]:
+                        if isinstance(thought, dict) and thought.get("text"):
+                            self._split = None
+                            self._say(Thinking, thought["text"], out)
+
+    def _text(self, text: str, out: list[Event]) -> None:
+        split = self._split
+        if split is None:
+            self._say(Text, text, out)
+            return
+        thinking, answer = split.feed(text)
+        if split.is_over:
+            self._split = None
+        if thinking:
+            self._say(Thinking, thinking, out)
+        if answer:
+            self._say(Text, answer, out)
+
+    def _say(self, kind: type[Text | Thinking | Refusal], text: str, out: list[Event]) -> None:
+        if self._open_kind is not kind:
+            self._close(out)
+            self._open = self._next_part()
+            self._open_kind = kind
+            part: Part = Thinking("", Dialect.CHAT) if kind is Thinking else kind("")  # type: ignore[call-arg]
+            out.append(PartStarted(self._open, part))
+        if kind is Text:
+            out.append(TextDelta(self._open, text))
+        elif kind is Thinking:
+            out.append(ThinkingDelta(self._open, text))
+        else:
+            out.append(RefusalDelta(self._open, text))
+
+    def _close(self, out: list[Event]) -> None:
+        if self._open_kind is not None:
+            out.append(PartEnded(self._open))
+            self._open_kind = None
+
+    def _next_part(self) -> int:
+        self._parts += 1
+        return self._parts - 1
+
+    def _end_split(self, out: list[Event]) -> None:
+        if self._split is not None:
+            thinking, answer = self._split.end()
+            self._split = None
+            if thinking:
+                self._say(Thinking, thinking, out)
+            if answer:
+                self._say(Text, answer, out)
+
+    def _stopped(self, choice: _Choice, out: list[Event]) -> None:
+        self._end_split(out)
+        reason = str(choice.finish_reason)
+        if reason == "error":
+            self.is_over = True
+            out.append(Failed(read_error_object({"message": "The endpoint ended its answer with an error."})))
+            return
+        self._stop = read_stop(reason, choice.stop_reason, self._open_kind is Refusal)
+        self._close(out)
+
+    def _finish(self, out: list[Event]) -> None:
+        """All was said, and all that follows does not count."""
+        if self.is_over:
+            return
+        if self._stop is None:
+            if not self._parts and not self._calls and self._split is not None:
+                self._end_split(out)
+            if not self._parts and not self._calls:
+                # [DONE], or an end, after nothing at all.
+                return
+            self._end_split(out)
+            self._stop = Finished(StopReason.INCOMPLETE)
+        self.is_over = True
+        self._close(out)
+        self._calls.end(self._id, out)
+        out.append(self._stop)
+
+
+class ChatWriter:
+    """Neutral events in, chunks out. Tool calls may interleave: their index tells them apart."""
+
+    def __init__(self, way_back: WayBack, created_s: int, answer_id: str) -> None:
+        self._way_back = way_back
+        self._created_s = created_s
+        self._id = answer_id
+        self._started = False
+        self._usage = Usage()
+        self._tools: dict[int, tuple[int, ToolKind]] = {}
+        self._texts: dict[int, int] = {}
+        self._text_length = 0
+        self._citations: list[JsonObject] = []
+        self._pending: list[AnnotationSeen] = []
+        self._refused = False
+        self._head = b""
+        self.is_over = False
+        self._write = {
+            Started: self._start,
+            PartStarted: self._part,
+            TextDelta: self._text,
+            ThinkingDelta: self._thinking,
+            RefusalDelta: self._refusal,
+            ToolArguments: self._arguments,
+            AnnotationSeen: self._annotation,
+            UsageSeen: self._count,
+            Finished: self._finish,
+            Failed: self._fail,
+            PartEnded: self._part_end,
+        }
+
+    def write(self, event: Event) -> bytes:
+        """The chunks of one event; often none."""
+        write = self._write.get(type(event))
+        if write is None or self.is_over:
+            return b""
+        if not self._started and type(event) not in (Started, Failed, UsageSeen):
+            return self._start(Started()) + write(event)  # type: ignore[operator]
+        return write(event)  # type: ignore[operator,no-any-return]
+
+    def keep_alive(self) -> bytes:
+        """A comment."""
+        return comment_bytes("keep-alive")
+
+    def _start(self, event: Started) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        self._id = chat_id(event.id or self._id)
+        head = {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": event.created_s or self._created_s,
+            "model": self._way_back.model,
+        }
+        self._head = b"data: " + _encode(head)[:-1] + b',"choices":[{"index":0,"delta":'
+        return self._chunk({"role": "assistant", "content": None})
+
+    def _chunk(self, delta: object) -> bytes:
+        return self._head + _encode(delta) + _OPEN_CHOICE
+
+    def _text(self, event: TextDelta) -> bytes:
+        self._text_length += len(event.text)
+        return self._head + b'{"content":' + _encode(event.text) + b"}" + _OPEN_CHOICE
+
+    def _thinking(self, event: ThinkingDelta) -> bytes:
+        return self._head + b'{"reasoning_content":' + _encode(event.text) + b"}" + _OPEN_CHOICE
+
+    def _refusal(self, event: RefusalDelta) -> bytes:
+        self._refused = True
+        return self._chunk({"refusal": event.text})
+
+    def _part(self, event: PartStarted) -> bytes:
+        part = event.part
+        if isinstance(part, Text):
+            self._texts[event.index] = self._text_length
+        if not isinstance(part, ToolCall):
+            return b""
+        number = len(self._tools)
+        self._tools[event.index] = (number, part.kind)
+        if part.kind is ToolKind.CUSTOM:
+            call: dict[str, Any] = {"type": "custom", "custom": {"name": part.name, "input": ""}}
+        else:
+            call = {"type": "function", "function": {"name": part.name, "arguments": ""}}
+        return self._chunk({"tool_calls": [{"index": number, "id": part.id, **call}]})
+
+    def _arguments(self, event: ToolArguments) -> bytes:
+        number, kind = self._tools[event.index]
+        key = b'"custom":{"input":' if kind is ToolKind.CUSTOM else b'"function":{"arguments":'
+        return b'%b{"tool_calls":[{"index":%d,%b%b}}]}%b' % (
+            self._head,
+            number,
+            key,
+            _encode(event.fragment),
+            _OPEN_CHOICE,
+        )
+
+    def _annotation(self, event: AnnotationSeen) -> bytes:
+        self._pending.append(event)
+        return b""
+
+    def _part_end(self, event: PartEnded) -> bytes:
+        begin = self._texts.get(event.index)
+        if begin is not None and self._pending:
+            for seen in self._pending:
+                cited = url_citation(seen.annotation, seen.origin, self._text_length - begin, begin)
+                if cited is not None:
+                    self._citations.append(nested(cited))
+            self._pending.clear()
+        return b""
+
+    def _count(self, event: UsageSeen) -> bytes:
+        self._usage = event.usage
+        return b""
+
+    def _finish(self, event: Finished) -> bytes:
+        reason = write_stop(event, self._refused)
+        if reason is None:
+            return self._fail(Failed(INCOMPLETE))
+        self.is_over = True
+        # All in one chunk: clients cannot join lists whose entries have no index.
+        last = self._chunk({"annotations": self._citations}) if self._citations else b""
+        last += self._head + b'{},"finish_reason":"%b"}]}\n\n' % reason.encode()
+        if self._way_back.include_usage:
+            # The head without its choice.
+            head = self._head[: self._head.rindex(b',"choices":[{"index":0')]
+            last += head + b',"choices":[],"usage":' + _encode(write_usage(self._usage)) + b"}\n\n"
+        return last + _DONE
+
+    def _fail(self, event: Failed) -> bytes:
+        self.is_over = True
+        return event_bytes(write_error(event.error))
+
+
+_OPEN_CHOICE: Final = b',"finish_reason":null}]}\n\n'
+_DONE: Final = b"data: [DONE]\n\n"
