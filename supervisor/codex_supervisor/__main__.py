@@ -19,9 +19,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
     try:
         # What a service manager starts needs no command line, which would stay in memory for ever: 1 MB.
-        # The variable is an option of the command line, which the short way does not read.
-        plain = list(arguments) == ["serve"] and not os.environ.get("CODEX_SUPERVISOR_DEMO")
-        result = _serve() if plain else _run_command(arguments)
+        result = _serve() if list(arguments) == ["serve"] and not _may_be_demo() else _run_command(arguments)
         sys.stdout.flush()
     except CodexError as error:
         print(f"codex-supervisor: {error}", file=sys.stderr)  # noqa: T201
@@ -33,6 +31,15 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     return int(result) if isinstance(result, int) else int(Exit.OK)
+
+
+def _may_be_demo() -> bool:
+    """Whether the demo model was asked for, now or earlier: that is for the command to decide, for it looks for a login."""
+    from codex_control.paths import Paths
+
+    from codex_supervisor.demo_mode import is_remembered
+
+    return bool(os.environ.get("CODEX_SUPERVISOR_DEMO")) or is_remembered(Paths.from_environment())
 
 
 def _serve() -> int:

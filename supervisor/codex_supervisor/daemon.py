@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,19 +73,18 @@ _RPC_GRACE_S = 0.5
 _STATUS_INTERVAL_S = 1.0
 
 
-def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = False) -> int:
+def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = False, notice: str = "") -> int:
     """Run the supervisor until it is told to end; return the exit code.
 
-    `demo_model` stands above the configuration's `codex.demo_model`.
+    `demo_model` stands above the configuration's `codex.demo_model`. `notice` is a sentence for the log.
 
     Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
     """
     # Where a child of ours started us, we are not part of its tree: what we start must not die with it.
     os.environ.pop(TOKEN_VARIABLE, None)
     share_one_arena()
-    config = _load_config(paths.config_file)
-    if demo_model:
-        config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
+    load = partial(_load_config, paths.config_file, demo_model=demo_model)
+    config = load()
     for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
         make_private_dir(directory)
     lock = SupervisorLock(paths.lock_file)
@@ -99,7 +99,9 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
             more=(metrics.log_handler(),),
         )
         try:
-            daemon = Daemon(paths, config, metrics, logs)
+            if notice:
+                _log.info(notice)
+            daemon = Daemon(paths, config, metrics, logs, load)
             replace = asyncio.run(daemon.run())
         finally:
             logs.close()
@@ -112,7 +114,14 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     return 0 if daemon.failure is None else 1
 
 
-def _load_config(path: Path) -> Config:
+def _load_config(path: Path, *, demo_model: bool) -> Config:
+    config = _read_config(path)
+    if demo_model:
+        config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
+    return config
+
+
+def _read_config(path: Path) -> Config:
     # Who has no file needs no YAML: 1.4 MB.
     try:
         os.lstat(path)
@@ -128,8 +137,11 @@ def _load_config(path: Path) -> Config:
 class Daemon:
     """One run of the supervisor."""
 
-    def __init__(self, paths: Paths, config: Config, metrics: Metrics, logs: Logs) -> None:
+    def __init__(
+        self, paths: Paths, config: Config, metrics: Metrics, logs: Logs, load_config: Callable[[], Config]
+    ) -> None:
         self.paths = paths
+        self._load_config = load_config
         self.failure: BaseException | None = None
         self._first_config = config
         self._metrics = metrics
@@ -374,7 +386,7 @@ class Daemon:
     async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """See `rpc.admin.Supervisor`. A bad configuration raises `BadConfig`, and the present one stays."""
         try:
-            wanted = await asyncio.to_thread(_load_config, self.paths.config_file)
+            wanted = await asyncio.to_thread(self._load_config)
         except CodexError as error:
             self._metrics.config_reloads.labels(result="refused").inc()
             _log.warning("reload_refused", extra={"why": str(error)})

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 import click
 from codex_control.paths import Paths
+
+if TYPE_CHECKING:
+    from codex_supervisor.doctor import CheckResult
 
 
 @click.command()
@@ -30,21 +34,46 @@ def serve(log_level: str | None, demo: bool) -> int:
     from codex_supervisor import daemon
 
     paths = Paths.from_environment()
-    wants_demo = demo and _lacks_login(paths)
-    if wants_demo:
-        click.echo("Codex has no login (codex login): the demo model answers, and only shows that all works", err=True)
-    return daemon.serve(paths, log_level=log_level, demo_model=wants_demo)
+    wants_demo, notice = _demo(paths, asked=demo)
+    if notice:
+        click.echo(notice, err=True)
+    return daemon.serve(paths, log_level=log_level, demo_model=wants_demo, notice=notice)
 
 
-def _lacks_login(paths: Paths) -> bool:
+def _demo(paths: Paths, *, asked: bool) -> tuple[bool, str]:
+    """Return whether the demo model answers, and what is to be said about that."""
+    from codex_supervisor.demo_mode import forget, is_remembered, remember
+    from codex_supervisor.doctor import CheckStatus
+
+    remembered = is_remembered(paths)
+    if not asked and not remembered:
+        return False, ""
+    login = _login(paths)
+    if login.status is CheckStatus.ERROR:
+        remember(paths)
+        return True, _DEMO_ANSWERS
+    if not remembered or login.status is CheckStatus.WARNING:
+        # A warning is of a check that could not look: the demo is not over.
+        return remembered, ""
+    forget(paths)
+    return False, f"the demo is over, the real model answers from now on: {login.found}"
+
+
+_DEMO_ANSWERS = (
+    "the demo model answers, which only shows that all works: Codex has no login; "
+    "after `codex login`, `codexctl reload --exec` brings the real one"
+)
+
+
+def _login(paths: Paths) -> CheckResult:
     from codex_control.service.clock import SystemClock
 
     from codex_supervisor import doctor_codex
     from codex_supervisor.config_file import load_config
-    from codex_supervisor.doctor import CHECK_TIMEOUT_S, CheckStatus, Surroundings, run_each
+    from codex_supervisor.doctor import CHECK_TIMEOUT_S, Surroundings, run_each
 
     config = load_config(paths.config_file)
     surroundings = Surroundings(paths=paths, config=config, environ=os.environ, clock=SystemClock())
     checks = [("login", doctor_codex.login)]
     (result,) = asyncio.run(run_each(checks, surroundings, timeout_s=CHECK_TIMEOUT_S))
-    return result.status is CheckStatus.ERROR
+    return result

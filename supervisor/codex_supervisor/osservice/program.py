@@ -23,8 +23,8 @@ _KEPT = (
     "CODEX_SUPERVISOR_CONFIG",
     "CODEX_SUPERVISOR_STATE_DIR",
     "CODEX_SUPERVISOR_RUNTIME_DIR",
-    "CODEX_SUPERVISOR_DEMO",
 )
+_KEPT_SWITCHES = ("CODEX_SUPERVISOR_DEMO",)
 # What login shells have at the least (Debian's /etc/profile, macOS's /etc/paths).
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
@@ -49,7 +49,9 @@ def find_program(
     `BadConfig` where something holds a character that no service file can carry.
     """
     path = _search_path(environ)
-    environment = {"PATH": path, **{name: environ[name] for name in _KEPT if environ.get(name, "").startswith("/")}}
+    kept = {name: environ[name] for name in _KEPT if environ.get(name, "").startswith("/")}
+    kept |= {name: "1" for name in _KEPT_SWITCHES if environ.get(name)}
+    environment = {"PATH": path, **kept}
     found = Program(
         supervisor=_command("codex-supervisor", "codex_supervisor", argv0, python),
         ctl=_command("codexctl", "codexctl", argv0, python),

@@ -50,3 +50,9 @@ def test_places_are_kept_and_nothing_else() -> None:
 def test_control_characters_are_refused() -> None:
     with pytest.raises(BadConfig, match="control character"):
         find_program("x", "/usr/bin/python3", {"PATH": "/bin:/a\nExecStart=/evil"})
+
+
+def test_the_wish_for_the_demo_is_kept() -> None:
+    environ = {"PATH": "/bin", "CODEX_SUPERVISOR_DEMO": "yes"}
+    assert find_program("x", "/usr/bin/python3", environ).environment["CODEX_SUPERVISOR_DEMO"] == "1"
+    assert "CODEX_SUPERVISOR_DEMO" not in find_program("x", "/usr/bin/python3", {"PATH": "/bin"}).environment
