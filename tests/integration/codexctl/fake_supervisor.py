@@ -130,6 +130,7 @@ class FakeSupervisor(
         self.logs: list[admin_pb2.LogsResponse] = []
         self.events: list[admin_pb2.EventsResponse] = []
         self.drained_remaining = 0
+        self.replaces_program = True
         self.hold_watch = False
         self._server: grpc.Server | None = None
         self._health = health.HealthServicer()
@@ -286,6 +287,8 @@ class FakeSupervisor(
 
     def Reload(self, request: admin_pb2.ReloadRequest, context: grpc.ServicerContext) -> admin_pb2.ReloadResponse:  # noqa: N802
         self._enter("Reload", request, context)
+        if request.exec and self.replaces_program:
+            self.version.started_at.seconds += 1
         return admin_pb2.ReloadResponse(applied=["profiles.low"], needs_restart=["metrics.port"])
 
     def Drain(self, request: admin_pb2.DrainRequest, context: grpc.ServicerContext) -> admin_pb2.DrainResponse:  # noqa: N802

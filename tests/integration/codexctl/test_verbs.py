@@ -294,8 +294,16 @@ def test_version_with_and_without_the_service(ctl: Ctl, fake: FakeSupervisor) ->
 def test_reload(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert ctl("reload").out == "in force: profiles.low\nwaits for a restart of the service: metrics.port\n"
     assert not fake.last(admin_pb2.ReloadRequest).exec
-    ctl("reload", "--exec")
+    replaced = ctl("reload", "--exec")
     assert fake.last(admin_pb2.ReloadRequest).exec
+    assert replaced.out.startswith("the service has replaced its program: codex-supervisor ")
+
+
+def test_reload_waits_for_the_new_program(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.replaces_program = False
+    result = ctl("reload", "--exec", "--timeout", "0.2s")
+    assert (result.code, result.out) == (3, "")
+    assert "the new one does not answer" in result.err
 
 
 def test_drain(ctl: Ctl, fake: FakeSupervisor) -> None:
