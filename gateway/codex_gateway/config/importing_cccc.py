@@ -1,8 +1,8 @@
 """Reads the `config.yaml` of CCCC (claude-code-codex-companion) into a configuration of ours.
 
 Its format is that of its `internal/config/types.go` (an endpoint has `url_anthropic` and `url_openai`), and of its
-forerunner claude-code-companion (`url` with `endpoint_type`). An endpoint with two URLs becomes two of ours. What has no
-counterpart is named in a note, never dropped in silence.
+forerunner claude-code-companion (`url` with `endpoint_type`). An endpoint with two URLs becomes two of ours. What has
+no counterpart is named in a note, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -294,7 +294,8 @@ def _condition(kind: str, about: dict[str, Any]) -> dict[str, Any] | None:
             return {"model": value}
         case "thinking":
             least = about.get("min_budget_tokens")
-            return {"thinking": "on"} | ({"thinking_budget_from": int(least)} if str(least or "").isdigit() else {})
+            budget = {"thinking_budget_from": int(str(least))} if str(least or "").isdigit() else {}
+            return {"thinking": "on"} | budget
         case "user-message" if value:
             pattern = re.escape(value).replace(r"\*", ".*").replace(r"\?", ".")
             return {"user_message": rf"(?s)\A{pattern}\Z"}
