@@ -16,6 +16,9 @@ from msgspec import Struct
 
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
 from codex_gateway.dialect.neutral import Dialect, Error, JsonObject, StopReason, Usage
+from codex_gateway.dialect.reading import Wrong
+from codex_gateway.dialect.request import ResponseStore, converted
+from codex_gateway.dialect.same import kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,13 +61,6 @@ class Outcome(Struct, frozen=True):
     """Set where the answer is whole or incomplete."""
     error: Error | None = None
     """Set where it failed."""
-
-
-class ResponseStore(Protocol):
-    """Where earlier responses are kept, so that `previous_response_id` can be served."""
-
-    def conversation(self, response_id: str) -> list[JsonObject] | None:
-        """The input and output items of that response and all before it, oldest first; None where unknown."""
 
 
 class StreamConversion(Protocol):
@@ -113,14 +109,22 @@ def convert_request(
 ) -> Conversion:
     """The request in the endpoint's dialect. `body` is not changed.
 
+    :param responses: earlier responses, for a Responses client's `previous_response_id`
     :raises BadInput: it is not a request of the client's dialect, or has no counterpart; `what` names the path
     """
-    raise NotImplementedError
+    try:
+        sent, way_back, pass_through = converted(body, client, facts, responses)
+    except Wrong as wrong:
+        raise wrong.bad_input() from None
+    return Conversion(sent, way_back, pass_through, untouched=sent is body)
 
 
 def strip_signatures(body: JsonObject, dialect: Dialect) -> JsonObject:
-    """A copy of an upstream body without thinking: for the one retry after a 400 about a signature."""
-    raise NotImplementedError
+    """A copy of an upstream body without thinking: for the one retry after a 400 about a signature.
+
+    The very same object where there was none to take out.
+    """
+    return kept(body, Facts(dialect=dialect, model=body["model"], native=True, drop_signatures=True))
 
 
 class PassThrough:

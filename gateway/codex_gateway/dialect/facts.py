@@ -35,8 +35,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     namespaces: bool | None = None
     """Responses: namespaces and tool_search work. Where not, they are flattened. None: as for custom tools."""
     adaptive_thinking: bool | None = None
-    """Messages: `thinking.type: adaptive` with `output_config.effort`; else a budget. None: where native and the model is
-    none of the older ones."""
+    """Messages: `thinking.type: adaptive` with `output_config.effort`; else a budget. None: where native and the model
+    is none of the older ones."""
     drop_encrypted: bool = False
     """The conversation moved here from another endpoint: encrypted reasoning is left out."""
     drop_signatures: bool = False

@@ -270,7 +270,7 @@ class ToolChoice(Struct, frozen=True):
     hosted: str | None = None
     """NAMED: the type of a hosted tool instead of a name."""
     allowed: tuple[str, ...] | None = None
-    """OpenAI's allowed_tools: the only tools that may be called; mode is AUTO or REQUIRED. Namespaced: `namespace.name`."""
+    """OpenAI's allowed_tools: the only ones that may be called; mode is AUTO or REQUIRED. Namespaced: `space.name`."""
 
 
 # The request.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
-
 from codex_control.errors import BadInput
 
 if TYPE_CHECKING:
