@@ -1,8 +1,9 @@
-"""Completion of instance names, without grpc in the completing process and only where the service runs."""
+"""Completion of instances and tasks, without grpc in the completing process and only where the service runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,26 +16,51 @@ _LIMIT_S = 1.0
 
 def complete_instance(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
     """Ids that begin with what was typed; none where the service does not run or takes too long."""
+    return _items(lambda: _asked("status")[0]["instances"], incomplete)
+
+
+def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+    """Ids of the newest tasks that begin with what was typed."""
+    return _items(lambda: _asked("task", "list", "-n", "500"), incomplete)
+
+
+def task_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb a `TASK`."""
+    return click.argument("task", shell_complete=complete_task)(function)
+
+
+def tasks_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb one or several `TASKS`."""
+    return click.argument("tasks", nargs=-1, required=True, shell_complete=complete_task)(function)
+
+
+def _items(known: Callable[[], list[Any]], incomplete: str) -> list[CompletionItem]:
+    import subprocess
+
+    from click.shell_completion import CompletionItem
+
+    try:
+        return [
+            CompletionItem(one["id"], help=one["state"] or "") for one in known() if one["id"].startswith(incomplete)
+        ]
+    except (subprocess.SubprocessError, OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _asked(*arguments: str) -> list[Any]:
+    """What a verb prints with `--json`, a value for each line."""
     import json
     import os
     import subprocess
     import sys
 
-    from click.shell_completion import CompletionItem
-
-    try:
-        shown = subprocess.run(
-            [sys.executable, "-m", "codexctl", "status", "--json"],
-            # With click's variable it would complete in its turn.
-            env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=True,
-        )
-        instances = json.loads(shown.stdout)["instances"]
-        return [
-            CompletionItem(one["id"], help=one["state"] or "") for one in instances if one["id"].startswith(incomplete)
-        ]
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError, TypeError):
-        return []
+    shown = subprocess.run(
+        [sys.executable, "-m", "codexctl", *arguments, "--no-start", "--json"],
+        # With click's variable it would complete in its turn.
+        env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_LIMIT_S,
+        check=True,
+    )
+    return [json.loads(line) for line in shown.stdout.splitlines()]

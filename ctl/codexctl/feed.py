@@ -45,6 +45,32 @@ FeedItem = TurnEvent | LinkLost | LinkBack
 Responses = Iterator[AskResponse] | Iterator[ReviewResponse] | Iterator[AttachResponse]
 
 
+class Reconnecting:
+    """Makes a new connection in place of one that was lost.
+
+    `connect` takes whether the service may be started and returns a client, or raises `ServiceUnavailable`.
+    """
+
+    def __init__(self, connect: Callable[[bool], Client], limit_s: float = RECONNECT_LIMIT_S) -> None:
+        self._connect = connect
+        self._limit_s = limit_s
+        self._started_service = False
+
+    def again(self, lost_at: float, why: str, next_step: str) -> Client:
+        """Return a client, at the latest `limit_s` after `lost_at` (monotonic); else raise `ServiceUnavailable`."""
+        wait_s = _FIRST_WAIT_S
+        while time.monotonic() - lost_at < self._limit_s:
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            may_start = time.monotonic() - lost_at > START_AFTER_S and not self._started_service
+            self._started_service |= may_start
+            try:
+                return self._connect(may_start)
+            except ServiceUnavailable as error:
+                why = error.why or error.what
+        raise ServiceUnavailable("the connection to the service was lost", why=why, next_step=next_step)
+
+
 class TurnFeed:
     """Iterate to get a turn's events; a broken connection is renewed and the stream carried on.
 
@@ -66,8 +92,7 @@ class TurnFeed:
         self._connect = connect
         self._ask = ask
         self._interactive = interactive
-        self._limit_s = limit_s
-        self._started_service = False
+        self._reconnecting = Reconnecting(connect, limit_s)
         self._client: Client | None = None
         self._responses: Responses = iter(())
         self.turn_id = turn_id
@@ -106,7 +131,8 @@ class TurnFeed:
                 yield LinkLost(why)
             if self._client is not None:
                 self._client.close()
-            self._client = self._reconnected(lost_at, why)
+            hint = f"`codexctl attach {self.attach_id}` shows the turn when the service runs again"
+            self._client = self._reconnecting.again(lost_at, why, hint)
             self._responses = self._open(self._client)
 
     def _events(self) -> Iterator[TurnEvent]:
@@ -128,20 +154,3 @@ class TurnFeed:
                     pass
         request = AttachRequest(turn_id=self.turn_id, after_seq=self.last_seq, interactive=self._interactive)
         return iter(client.stream("Turns.Attach", request, AttachResponse))
-
-    def _reconnected(self, lost_at: float, why: str) -> Client:
-        wait_s = _FIRST_WAIT_S
-        while time.monotonic() - lost_at < self._limit_s:
-            time.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            may_start = time.monotonic() - lost_at > START_AFTER_S and not self._started_service
-            self._started_service |= may_start
-            try:
-                return self._connect(may_start)
-            except ServiceUnavailable as error:
-                why = error.why or error.what
-        raise ServiceUnavailable(
-            "the connection to the service was lost",
-            why=why,
-            next_step=f"`codexctl attach {self.attach_id}` shows the turn when the service runs again",
-        )

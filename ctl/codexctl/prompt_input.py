@@ -78,6 +78,17 @@ def checked_directory(path: str | None) -> str:
     return os.path.normpath(directory)
 
 
+def absolute_directory(path: str | None) -> str:
+    """Absolute path of a directory, the git root of the present one for None; whoever uses it looks whether it exists.
+
+    Raises `BadInput` where the present one is gone.
+    """
+    from codexctl.instance_ref import git_root, working_directory
+
+    here = working_directory()
+    return os.path.normpath(here / Path(path).expanduser()) if path is not None else str(git_root(here))
+
+
 def checked_schema(path: str | None) -> str:
     """Text of a JSON Schema file, empty for None; raises `BadInput` for what is no JSON object."""
     if path is None:

@@ -93,10 +93,10 @@ def instance_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg] # generic only from click 8.4 on
-    """A duration in seconds: `90`, `90s`, `1.5m`, `2h`."""
+    """A duration in seconds: `90`, `90s`, `1.5m`, `2h`, `7d`."""
 
     name = "duration"
-    _units: Mapping[str, float] = {"s": 1, "m": 60, "h": 3600}  # a Mapping is not changed
+    _units: Mapping[str, float] = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # a Mapping is not changed
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds, above 0."""
@@ -109,7 +109,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg] # generic only fr
         except ValueError:
             seconds = 0.0
         if not 0 < seconds < 1e9:
-            self.fail(f"'{value}' is no duration above 0; write 90, 90s, 5m or 2h", param, ctx)
+            self.fail(f"'{value}' is no duration above 0; write 90, 90s, 5m, 2h or 7d", param, ctx)
         return seconds
 
 

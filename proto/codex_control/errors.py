@@ -19,27 +19,29 @@ class Exit(enum.IntEnum):
     OK = 0
     """Done; an ask completed."""
     FAILED = 1
-    """The turn failed, or an error that has no code of its own."""
+    """The turn or the task failed, or an error that has no code of its own."""
     USAGE = 2
     """The command line or an argument is wrong."""
     UNAVAILABLE = 3
     """The service does not run, or cannot be reached or started."""
     NOT_FOUND = 4
-    """No such instance, turn, profile or approval."""
+    """No such instance, turn, task, profile or approval."""
     LIMIT = 5
     """A queue is full or a size limit is passed."""
     CANCELLED = 6
-    """The turn was cancelled."""
+    """The turn or the task was cancelled."""
     INTERRUPTED = 7
     """A process died under the turn and the policy was to report."""
     TIMED_OUT = 8
-    """The turn's time limit, or a deadline, passed."""
+    """The time limit of the turn or the task, or a deadline, passed."""
     CONFIG = 9
     """The configuration or the surroundings are wrong: Codex missing, a bad file, an unsafe directory."""
     CONFLICT = 10
     """It does not go with the present state: busy, draining, already running."""
+    NOT_ENDED = 11
+    """The task goes on: the time that was given to wait for it passed, or its result was wanted too early."""
     DETACHED = 130
-    """A second Ctrl-C left the turn running."""
+    """Left with Ctrl-C; the turn or the tasks go on."""
 
 
 class CodexError(Exception):
@@ -160,6 +162,14 @@ class TimedOut(CodexError):
     reason = "TIMED_OUT"
     status = "DEADLINE_EXCEEDED"
     exit_code = Exit.TIMED_OUT
+
+
+class NotEnded(CodexError):
+    """The task has not ended."""
+
+    reason = "NOT_ENDED"
+    status = "FAILED_PRECONDITION"
+    exit_code = Exit.NOT_ENDED
 
 
 def all_errors() -> dict[str, type[CodexError]]:

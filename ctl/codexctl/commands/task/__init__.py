@@ -1,0 +1,29 @@
+"""codexctl task: work that goes on without anybody waiting for it. One file for each verb."""
+
+from __future__ import annotations
+
+import click
+
+from codexctl.verb_group import VerbGroup
+
+VERBS = ("cancel", "list", "logs", "prune", "result", "retry", "show", "submit", "wait", "watch")
+
+
+@click.command("task", cls=VerbGroup, package="codexctl.commands.task", verbs=VERBS)
+def command() -> None:
+    """Hand work to Codex and go on: durable, queued, retried, with a heartbeat.
+
+    A task is on the disk before submit prints its id. It survives the end of this terminal, of Claude Code, of its
+    Codex, of the service and of the machine, and ends exactly once: DONE, ERROR or TIMEOUT.
+
+    \b
+    codexctl task submit "port the tests to pytest"
+    id=$(codexctl task submit --worktree --timeout 1h - < order.txt)
+    codexctl task submit --after "$id" "review what task $id did"
+    codexctl task wait "$id" && codexctl task result "$id"
+    codexctl task list --state running
+    codexctl task prune --older-than 7d
+
+    Exit codes of submit --wait, wait, watch and result: 0 DONE, 1 ERROR, 6 cancelled, 8 TIMEOUT, 11 not ended (the
+    time of wait --timeout passed), 130 left with Ctrl-C. Of several tasks that of the worst: 1 before 8 before 6.
+    """

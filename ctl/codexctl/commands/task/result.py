@@ -1,0 +1,50 @@
+"""codexctl task result: what came of a task."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from codexctl.completing import task_argument
+from codexctl.session import Session, verb
+
+
+@click.command("result")
+@task_argument
+@verb
+def command(session: Session, task: str) -> int:
+    """Print the answer of TASK; what is known about it goes to stderr, and with --json all of it to stdout.
+
+    Exit codes: 0 DONE, 1 ERROR, 6 cancelled, 8 TIMEOUT, 11 it has not ended. Stdout holds the answer only where the
+    task is DONE; an incomplete one goes to stderr.
+    """
+    from codex_control.errors import Exit, NotEnded
+
+    from codexctl.output import put_message, say
+    from codexctl.safe_text import strip_controls
+    from codexctl.task_listing import get_task
+    from codexctl.task_table import ended_text, exit_code, has_ended, standing
+
+    found = get_task(session, task)
+    if not has_ended(found):
+        raise NotEnded(
+            f"task {found.id} has not ended",
+            why=f"it is {standing(found)}",
+            next_step=f"wait for it with `codexctl task wait {found.id}`",
+        )
+    code = exit_code(found)
+    if session.json:
+        put_message(found)
+        return code
+    answer = found.result.answer
+    if code is Exit.OK:
+        sys.stdout.write(answer if answer.endswith("\n") else answer + "\n")
+        sys.stdout.flush()
+    elif answer:
+        say("the answer so far, incomplete:")
+        say("\n".join("    " + line for line in strip_controls(answer).splitlines()))
+    say(f"{found.id} {ended_text(found)}")
+    for path in found.result.files_changed:
+        say(f"changed: {path}")
+    return code

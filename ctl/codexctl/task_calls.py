@@ -1,0 +1,43 @@
+"""Calls about tasks that may be made again when their answer was lost."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from codex_control.errors import CodexError
+from google.protobuf.message import Message
+
+from codexctl.client import QUICK_S
+from codexctl.failures import is_lost_connection
+from codexctl.feed import Reconnecting
+from codexctl.light_grpc import grpc
+from codexctl.output import say
+from codexctl.session import Session
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+def call_safely(
+    session: Session, method: str, request: Message, response: type[Answer], *, next_step: str = ""
+) -> Answer:
+    """Call `Service.Method`, which does no more when it is called twice; over a lost connection it is called again.
+
+    Raises the `CodexError` that the service answered with, or `ServiceUnavailable` with `next_step` where it stays
+    away.
+    """
+    client = session.client(start=True)
+    reconnecting = Reconnecting(lambda start: session.client(start=start))
+    lost_at: float | None = None
+    while True:
+        try:
+            return client.call(method, request, response, timeout_s=QUICK_S)
+        except CodexError as error:
+            cause = error.__cause__
+            if not isinstance(cause, grpc.RpcError) or not is_lost_connection(cause):
+                raise
+            why = cause.details() or cause.code().name
+        if lost_at is None:
+            lost_at = time.monotonic()
+            say(f"the connection to the service was lost, trying again: {why}")
+        client = reconnecting.again(lost_at, why, next_step or "`codexctl doctor` shows what is wrong")
