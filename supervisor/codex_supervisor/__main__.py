@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _may_be_demo() -> bool:
-    """Whether the demo model was asked for, now or earlier: that is for the command to decide, for it looks for a login."""
+    """Whether the demo model was asked for, now or earlier. The command then looks for a login and decides."""
     from codex_control.paths import Paths
 
     from codex_supervisor.demo_mode import is_remembered

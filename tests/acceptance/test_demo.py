@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -76,8 +75,8 @@ async def person(codex_home: CodexHome, short_runtime_dir: Path, real_codex: Pat
     config.write_text("metrics: {port: 0}\n")
     made = Person(codex_home, environment)
     yield made
-    with contextlib.suppress(AssertionError):
-        await made.kill_service(signal.SIGTERM)
+    code, _, err = await made.ctl("shutdown")
+    assert code == 0, err
 
 
 async def test_the_first_question_and_a_killed_service(person: Person) -> None:
@@ -117,7 +116,8 @@ async def test_the_demo_ends_with_a_login(person: Person) -> None:
     assert "the demo is over, the real model answers from now on: logged in with an API key" in out
     assert "the demo model answers" in out
     # And it is not remembered any more.
-    await person.kill_service(signal.SIGTERM)
+    code, out, _ = await person.ctl("shutdown")
+    assert (code, out) == (0, f"the service (pid {after['pid']}) has ended\n")
     await person.run(str(BIN / "codexctl"), "profiles")
     assert not (await person.service()).get("demo_model")
 
