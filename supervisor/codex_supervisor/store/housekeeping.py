@@ -13,12 +13,12 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
+from codex_control.database.reader import Reader
+from codex_control.database.writer import Writer
 from codex_control.errors import BadInput, CodexError
 
 from codex_supervisor.store import shelf
 from codex_supervisor.store.archive import Archive, WrittenFile
-from codex_supervisor.store.reader import Reader
-from codex_supervisor.store.writer import Writer
 
 _log = logging.getLogger(__name__)
 

@@ -180,6 +180,8 @@ class SettingsRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     approval_policy: str = ""
     on_interrupted: str = ""
     cwd: str = ""
+    max_recoveries: int | None = None
+    """How often one turn is carried on after a death; the configured number where None."""
 
 
 class LeaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -195,6 +197,16 @@ class LeaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     bound_ns: int
     gone_ns: int | None = None
     """When it was found gone; the lease is kept until the grace has passed."""
+
+
+class TaskLink(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The task whose attempt an instance was made for; the instance has no other turn than that one."""
+
+    id: str
+    token: int
+    """The fencing token of the claim that it was made under. It names the turn, so that asking again finds it."""
+    deaths: int = 0
+    """Deaths that the task had seen before."""
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -218,6 +230,8 @@ class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     claude_sessions: tuple[str, ...] = ()
     """Ids of all Claude Code sessions that lead to this instance, the latest last; `claude_session` is that one."""
     leases: tuple[LeaseRecord, ...] = ()
+    task: TaskLink | None = None
+    """Set where it belongs to a task: it is then no session's, and goes when the attempt is over."""
 
 
 class ChildRecord(msgspec.Struct, frozen=True, omit_defaults=True):

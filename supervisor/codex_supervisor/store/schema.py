@@ -1,12 +1,8 @@
-"""The tables, and the numbered steps that lead from any older schema to ours."""
+"""The tables of the journal, and the numbered steps that lead from any older schema to ours."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from typing import NamedTuple
-
-from codex_control.errors import StoreUnavailable
+from codex_control.database.schema import Schema
 
 APPLICATION_ID = 0x43535631
 """Marks the file as ours (`PRAGMA application_id`): "CSV1" in ASCII."""
@@ -104,39 +100,5 @@ MIGRATIONS: tuple[str, ...] = (_V1,)
 """Step N (from 1) leads from schema N-1 to schema N. A released step never changes; a new one is added behind it."""
 
 
-class Schema(NamedTuple):
-    """What a database of ours holds: its mark (`PRAGMA application_id`) and the steps that lead to it."""
-
-    application_id: int
-    migrations: tuple[str, ...]
-
-
 JOURNAL = Schema(APPLICATION_ID, MIGRATIONS)
 """The database of turns, instances and children."""
-
-
-def version_of(db: sqlite3.Connection) -> int:
-    """The schema's number as the file says; 0 for an empty database."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def migrate(db: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Bring the database to the last schema, each step in a transaction of its own.
-
-    Raises `StoreUnavailable` where the schema is newer than ours; the database is then untouched.
-    """
-    present = version_of(db)
-    if present > len(migrations):
-        raise StoreUnavailable(
-            what="the store was written by a newer codex-supervisor",
-            why=f"its schema has number {present}, this version knows up to {len(migrations)}",
-            next_step="install the newer version again, or move the state directory away to begin a new one",
-        )
-    for number, step in enumerate(migrations[present:], start=present + 1):
-        try:
-            db.executescript(f"BEGIN IMMEDIATE;\n{step}\n;PRAGMA user_version = {number};\nCOMMIT;")
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise

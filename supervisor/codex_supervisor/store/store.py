@@ -10,17 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from codex_control.database import failures
+from codex_control.database.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
+from codex_control.database.reader import Reader
+from codex_control.database.writer import Writer
 from codex_control.errors import BadInput, StoreUnavailable
 from codex_control.paths import make_private_dir
 from codex_control.service.clock import Clock
 
-from codex_supervisor.store import failures, history, instances, journal, pages, shelf
+from codex_supervisor.store import history, instances, journal, pages, shelf
 from codex_supervisor.store.archive import Archive
 from codex_supervisor.store.history import Question
 from codex_supervisor.store.housekeeping import Housekeeper, Limits
 from codex_supervisor.store.journal import InArchive
-from codex_supervisor.store.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
-from codex_supervisor.store.reader import Reader
 from codex_supervisor.store.records import (
     ChildRecord,
     CommandRecord,
@@ -32,7 +34,7 @@ from codex_supervisor.store.records import (
     TurnState,
     Usage,
 )
-from codex_supervisor.store.writer import Writer
+from codex_supervisor.store.schema import JOURNAL
 
 
 class Store:
@@ -89,7 +91,7 @@ class Store:
             return connect_once()
 
         def connect_once() -> sqlite3.Connection:
-            db, moved = open_for_writing(path, clock=clock, lock_wait_s=lock_wait_s)
+            db, moved = open_for_writing(path, clock=clock, lock_wait_s=lock_wait_s, schema=JOURNAL)
             quarantined.append(moved)
             try:
                 make_private_dir(archive_dir)

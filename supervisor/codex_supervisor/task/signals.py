@@ -10,8 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from codex_control.service.owned_tasks import News
+
+
+@dataclass(eq=False)
+class Told:
+    """What a transaction changed; told once it is committed."""
+
+    changed: set[str] = field(default_factory=set)
+    cancels: set[str] = field(default_factory=set)
+    work: bool = False
 
 
 class Subscription:
@@ -42,6 +52,7 @@ class Signals:
         self.work = News()
         """Told when a task may have become claimable, and when the next timer may be earlier than it was."""
         self._cancels: list[Callable[[str], None]] = []
+        self._changes: list[Callable[[Collection[str] | None], None]] = []
         self._subscriptions: dict[str, set[Subscription]] = {}
 
     def __repr__(self) -> str:
@@ -50,6 +61,10 @@ class Signals:
     def on_cancel(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of a running task that is asked to stop, whoever runs it."""
         self._cancels.append(tell)
+
+    def on_change(self, tell: Callable[[Collection[str] | None], None]) -> None:
+        """Have `tell` called with the ids of all tasks that have changed; with None where any may have."""
+        self._changes.append(tell)
 
     @contextmanager
     def subscribed(self, task_ids: Collection[str]) -> Iterator[Subscription]:
@@ -68,6 +83,12 @@ class Signals:
 
     def tell_changed(self, task_ids: Iterable[str]) -> None:
         """These tasks have new events or a new state."""
+        changed = tuple(task_ids)
+        for tell in self._changes:
+            tell(changed)
+        self._tell_subscribers(changed)
+
+    def _tell_subscribers(self, task_ids: Iterable[str]) -> None:
         for task_id in task_ids:
             for subscription in self._subscriptions.get(task_id, ()):
                 subscription.tell(task_id)
@@ -80,4 +101,6 @@ class Signals:
     def tell_all(self) -> None:
         """News may have been lost: everybody looks."""
         self.work.tell()
-        self.tell_changed(tuple(self._subscriptions))
+        for tell in self._changes:
+            tell(None)
+        self._tell_subscribers(tuple(self._subscriptions))

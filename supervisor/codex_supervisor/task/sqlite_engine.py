@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from codex_control.errors import StoreUnavailable, WrongState
+from codex_control.database import failures
+from codex_control.database.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
+from codex_control.database.reader import Reader
+from codex_control.database.writer import Writer
+from codex_control.errors import StoreUnavailable
 from codex_control.service.clock import Clock
 from codex_control.service.owned_tasks import TaskSet
 
-from codex_supervisor.store import failures
-from codex_supervisor.store.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
-from codex_supervisor.store.reader import Reader
-from codex_supervisor.store.writer import Writer
 from codex_supervisor.task import encoding, rules, sqlite_rows
-from codex_supervisor.task.contract import IdTaken
 from codex_supervisor.task.records import (
     AttemptEnd,
     Claim,
@@ -39,8 +38,9 @@ from codex_supervisor.task.records import (
     Worker,
     check_request,
 )
+from codex_supervisor.task.refusals import first_missing, id_taken, not_ended, unknown
 from codex_supervisor.task.rules import NS
-from codex_supervisor.task.signals import Signals
+from codex_supervisor.task.signals import Signals, Told
 from codex_supervisor.task.sqlite_rows import Transaction
 from codex_supervisor.task.sqlite_schema import SCHEMA
 
@@ -150,7 +150,7 @@ class SqliteEngine:
                 return present, True
             parents = transaction.find(request.after)
             if len(parents) < len(request.after):
-                raise sqlite_rows.unknown(first_missing(request.after, [name for _number, name, _state in parents]))
+                raise unknown(first_missing(request.after, [name for _number, name, _state in parents]))
             return transaction.insert(task_id, request, parents), False
 
         size = len(request.prompt) + len(request.output_schema)
@@ -214,7 +214,7 @@ class SqliteEngine:
                 "SELECT number, last_seq, dropped_seq, ended_ns FROM tasks WHERE id = ?", (task_id,)
             ).fetchone()
             if task is None:
-                raise sqlite_rows.unknown(task_id)
+                raise unknown(task_id)
             number, last_seq, dropped_seq, ended_ns = task
             rows = db.execute(
                 "SELECT seq, payload FROM events WHERE task = ? AND seq > ? ORDER BY seq LIMIT ?",
@@ -427,7 +427,7 @@ class SqliteEngine:
         return await self._calls.to_the_end(self._write_and_tell(work, durable, cost_bytes), f"task {name}")
 
     async def _write_and_tell(self, work: Callable[[Transaction], T], durable: bool, cost_bytes: int) -> T:
-        def run(db: sqlite3.Connection) -> tuple[T, sqlite_rows.Told]:
+        def run(db: sqlite3.Connection) -> tuple[T, Told]:
             transaction = Transaction(db, self._now_ns(), self._policy)
             return work(transaction), transaction.told
 
@@ -440,29 +440,8 @@ class SqliteEngine:
         return result
 
 
-def id_taken(task_id: str, present: TaskRecord) -> IdTaken:
-    """The error for an id that another request has."""
-    return IdTaken(
-        what=f"there is a task {task_id} already",
-        why=f"it is {present.state} and asks for something else",
-        next_step="choose another id, or submit exactly what was submitted before",
-    )
-
-
-def not_ended(record: TaskRecord) -> WrongState:
-    """The error for a task that cannot be forgotten yet."""
-    return WrongState(
-        what=f"task {record.id} cannot be pruned", why=f"it is {record.state}", next_step=f"cancel {record.id} first"
-    )
-
-
-def first_missing(wanted: Sequence[str], present: Collection[str]) -> str:
-    """Return the first of `wanted` that is not among `present`."""
-    return next(name for name in wanted if name not in present)
-
-
 def _whole(db: sqlite3.Connection, task_id: str) -> TaskRecord:
     record = sqlite_rows.read(db, task_id)
     if record is None:
-        raise sqlite_rows.unknown(task_id)
+        raise unknown(task_id)
     return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from codex_control.errors import NotFound
 
@@ -20,7 +20,9 @@ from codex_supervisor.task.records import (
     TaskState,
     TaskStatus,
 )
+from codex_supervisor.task.refusals import unknown
 from codex_supervisor.task.rules import Change
+from codex_supervisor.task.signals import Told
 
 _FULL = "number, id, last_seq, request, status, prompt, output_schema, answer"
 _SHORT = f"number, id, last_seq, request, status, substr(prompt, 1, {LISTED_CHARS}), '', ''"
@@ -28,15 +30,6 @@ _BARE = "number, id, last_seq, request, status, '', '', '', dropped_seq, event_b
 
 # How many of the oldest events go at once when a task has more than it may: a tenth, so that it happens seldom.
 _DROPPED_SHARE = 10
-
-
-@dataclass(eq=False)
-class Told:
-    """What a transaction changed; told once it is committed."""
-
-    changed: set[str] = field(default_factory=set)
-    cancels: set[str] = field(default_factory=set)
-    work: bool = False
 
 
 @dataclass(eq=False)
@@ -221,15 +214,6 @@ def read_listed(db: sqlite3.Connection, numbers: Sequence[int]) -> list[TaskReco
     """Return tasks as a list shows them."""
     query = f"SELECT {_SHORT} FROM tasks WHERE number = ?"  # noqa: S608 - the columns are ours
     return [_record(db.execute(query, (number,)).fetchone()) for number in numbers]
-
-
-def unknown(task_id: str) -> NotFound:
-    """The error for an id that no task has."""
-    return NotFound(
-        what=f"there is no task {task_id[:80]!r}",
-        why="it was never submitted, or was pruned",
-        next_step="`codexctl task list` shows all",
-    )
 
 
 def _row(found: tuple[object, ...]) -> Row:

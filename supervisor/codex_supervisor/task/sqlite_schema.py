@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codex_supervisor.store.schema import Schema
+from codex_control.database.schema import Schema
 
 APPLICATION_ID = 0x43535431
 """Marks the file as ours (`PRAGMA application_id`): "CST1" in ASCII."""

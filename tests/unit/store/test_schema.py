@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from codex_control.database.schema import migrate, version_of
 from codex_control.errors import StoreUnavailable
 from codex_supervisor.store.rows import TURN_COLUMNS, turn_from_row, turn_values
-from codex_supervisor.store.schema import MIGRATIONS, migrate, version_of
+from codex_supervisor.store.schema import MIGRATIONS
 
 from tests.unit.store.samples import turn
 
@@ -19,7 +20,7 @@ INSERT = f"INSERT INTO turns ({TURN_COLUMNS}) VALUES ({', '.join('?' * len(turn_
 @pytest.fixture
 def db() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
-        migrate(made)
+        migrate(made, MIGRATIONS)
         made.execute("PRAGMA foreign_keys = ON")
         made.execute(INSERT, turn_values(turn(1)))
         yield made
@@ -98,7 +99,7 @@ def test_a_migration_that_fails_changes_nothing() -> None:
 
 def test_a_newer_schema_is_refused() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        migrate(db)
+        migrate(db, MIGRATIONS)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-        with pytest.raises(StoreUnavailable, match=r"newer codex-supervisor.*Install the newer version"):
-            migrate(db)
+        with pytest.raises(StoreUnavailable, match=r"newer version of this program.*Install the newer version"):
+            migrate(db, MIGRATIONS)

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from codex_control.database import opening
 from codex_control.errors import StoreUnavailable, UnsafePath
-from codex_supervisor.store import opening
 
 from tests.unit.store.samples import archive_dir, archive_files, database, finished, opened, rows
 
@@ -206,7 +206,7 @@ async def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
     with closing(sqlite3.connect(database(tmp_path))) as db:
         db.execute("PRAGMA user_version = 99")
     before = database(tmp_path).read_bytes()
-    with pytest.raises(StoreUnavailable, match="newer codex-supervisor"):
+    with pytest.raises(StoreUnavailable, match="newer version of this program"):
         async with opened(tmp_path):
             pass
     assert database(tmp_path).read_bytes() == before

@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from codex_control.database import failures
+from codex_control.database.schema import Schema, migrate, version_of
 from codex_control.errors import StoreUnavailable
 from codex_control.paths import make_private_dir
 from codex_control.service.clock import Clock
-
-from codex_supervisor.store import failures
-from codex_supervisor.store.schema import JOURNAL, Schema, migrate, version_of
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class _DamagedError(Exception):
 
 
 def open_for_writing(
-    path: Path, *, clock: Clock, lock_wait_s: float = LOCK_WAIT_S, schema: Schema = JOURNAL
+    path: Path, *, clock: Clock, lock_wait_s: float = LOCK_WAIT_S, schema: Schema
 ) -> tuple[sqlite3.Connection, Path | None]:
     """Open (or create) the database at `path` for its one writer.
 

@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from codex_supervisor.store import failures
-from codex_supervisor.store.opening import mark_suspect
-from codex_supervisor.store.worker import Request, Worker
+from codex_control.database import failures
+from codex_control.database.opening import mark_suspect
+from codex_control.database.worker import Request, Worker
 
 
 class Reader(Worker):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from codex_control.database import worker
+from codex_control.database.writer import Writer
 from codex_control.errors import StoreUnavailable, WrongState
 from codex_control.service.clock import SystemClock
-from codex_supervisor.store import worker
-from codex_supervisor.store.writer import Writer
 
 T = TypeVar("T")
 

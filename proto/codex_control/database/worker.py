@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from codex_control.database import failures
 from codex_control.errors import CodexError
-
-from codex_supervisor.store import failures
 
 _log = logging.getLogger(__name__)
 
