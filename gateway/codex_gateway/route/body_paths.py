@@ -40,7 +40,7 @@ def resolve(body: Any, steps: Sequence[str]) -> tuple[str, ...] | None:
             else:
                 continue
             found.append(ANY_INDEX)
-        elif isinstance(node, dict) and step in node:
+        elif isinstance(node, dict) and step in node and (last or isinstance(node[step], dict | list)):
             node = node[step]
             found.append(step)
         elif last:
@@ -88,7 +88,7 @@ def _without(node: Any, steps: tuple[str, ...]) -> Any:
 
 
 def overridden(body: JsonObject, overrides: Mapping[str, Any]) -> JsonObject:
-    """Return the body with an endpoint's `parameter_overrides`: values set under a key or a dotted path, null deletes."""
+    """Return the body with an endpoint's `parameter_overrides`: null deletes."""
     for path, value in overrides.items():
         steps = tuple(path.split("."))
         body = _without(body, steps) if value is None else _with(body, steps, value)

@@ -7,55 +7,28 @@ wrong value, and what carries the meaning of a request (its messages, its model)
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
+from codex_control.service.redaction import redact
 
 from codex_gateway.dialect.neutral import Dialect, JsonObject
 from codex_gateway.route.body_paths import resolve, steps_of
 from codex_gateway.route.learned import EVIDENCE_CHARACTERS, OF_ENDPOINT, Fact, Topic
+from codex_gateway.route.refusal_shapes import Sentence, sentences_of
 
 MAX_BODY_BYTES = 64 * 1024
 """Longer answers are web pages."""
-MAX_SENTENCES = 40
 STATUSES = frozenset({400, 404, 405, 415, 422, 500, 501, 502})
-"""500 and 502: relays that wrap the refusal of their own upstream; only a clear `invalid_request_error` counts there."""
+"""500 and 502: relays that wrap the refusal of their own upstream; only a clear `invalid_request_error` counts."""
 
 _KEPT = frozenset(
-    [
-        "model",
-        "messages",
-        "input",
-        "system",
-        "instructions",
-        "content",
-        "role",
-        "text",
-        "type",
-        "stream",
-        "tools",
-        "functions",
-        "function",
-        "name",
-        "id",
-        "arguments",
-        "parameters",
-        "input_schema",
-        "schema",
-        "tool_calls",
-        "tool_call_id",
-        "tool_use_id",
-        "call_id",
-        "output",
-        "source",
-        "data",
-        "image_url",
-        "file",
-        "previous_response_id",
-    ]
+    """
+    model messages input system instructions content role text type stream tools functions function name id arguments
+    parameters input_schema schema tool_calls tool_call_id tool_use_id call_id output source data image_url file
+    previous_response_id
+    """.split()  # noqa: SIM905 (one name to a line would fill a page)
 )
 """Names that carry the meaning: never taken out, wherever they stand. (`name` of a message may go: see `_may_go`.)"""
 
@@ -81,25 +54,12 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Sentence(msgspec.Struct, frozen=True):
-    """One thing that an error says, with the place that the error names beside it."""
-
-    text: str
-    place: tuple[str, ...] = ()
-    kind: str = ""
-    """Its code or type."""
-
-
 def read_refusal(status: int, body: bytes, sent: JsonObject) -> Refusal | None:
     """Return what the answer refuses of `sent` (the body as the endpoint got it); None where it is about anything else:
     a wrong value, the conversation, the key, the model."""
     if status not in STATUSES or not body or len(body) > MAX_BODY_BYTES:
         return None
-    try:
-        decoded = json.loads(body)
-    except (ValueError, RecursionError):
-        decoded = body.decode(errors="replace")
-    sentences = list(_limited(_said(decoded)))
+    sentences = sentences_of(body)
     if status in (500, 502) and not any("invalid_request" in one.kind for one in sentences):
         return None
     # A path that is missing says nothing about parameters, but "no endpoint supports tool use" comes as 404 too.
@@ -129,125 +89,65 @@ def missing_path(status: int, body: bytes, path: str) -> Refusal | None:
     return None
 
 
-# --- finding the sentences -------------------------------------------------------------------------------------------
-
-_PYTHON_LIST = re.compile(r"^\s*[\[{(]")
-_PYTHON_ERROR = re.compile(
-    r"'type': '(?P<type>[a-z_.]+)'.*?'loc': [\[(](?P<loc>[^\])]*)[\])].*?'msg': (?P<quote>['\"])(?P<msg>.*?)(?P=quote)"
-)
-
-
-def _limited(sentences: Iterator[_Sentence]) -> Iterator[_Sentence]:
-    for number, sentence in enumerate(sentences):
-        if number >= MAX_SENTENCES:
-            return
-        yield sentence
-
-
-def _said(node: Any, depth: int = 0) -> Iterator[_Sentence]:
-    """Every sentence in an error, whatever its shape.
-
-    {"error": {"message", "param", "code", "type"}}        OpenAI, Azure, Groq, DeepSeek, xAI
-    {"type": "error", "error": {"type", "message"}}        Anthropic
-    {"detail": [{"loc", "msg", "type"}]} or a text         FastAPI, vLLM, Mistral (as `message.detail`)
-    {"object": "error", "message": "[{'type': …}]"}        vLLM: Python's repr in a text
-    [{"error": {"message", "details": [{"fieldViolations": [{"field", "description"}]}]}}]       Google
-    {"error": {"message", "metadata": {"raw": "<JSON>"}}}  OpenRouter
-    {"error": "text"}                                      Ollama
-    """
-    if depth > 6:
-        return
-    match node:
-        case str():
-            yield from _said_in_text(node, depth)
-        case list():
-            for one in node[:MAX_SENTENCES]:
-                yield from _said(one, depth + 1)
-        case {"loc": list(loc), "msg": str(message)}:
-            yield _Sentence(message, tuple(str(step) for step in loc if step != "body"), str(node.get("type") or ""))
-        case {"field": str(place), "description": str(description)}:
-            yield _Sentence(description, steps_of(place), "")
-        case dict():
-            # The inner error first: what a relay says about it ("Provider returned error") is vaguer.
-            for name in ("metadata", "upstream_error", "innererror", "error", "errors", "detail", "details", "raw"):
-                if isinstance(inner := node.get(name), dict | list | str):
-                    yield from _said(inner, depth + 1)
-            if isinstance(inner := node.get("fieldViolations"), list):
-                yield from _said(inner, depth + 1)
-            message = node.get("message") or node.get("msg")
-            kind = " ".join(str(node[name]) for name in ("code", "type", "status") if node.get(name))
-            param = node.get("param")
-            place = steps_of(param) if isinstance(param, str) and param != "validation_error" else ()
-            if isinstance(message, str):
-                yield from (
-                    _Sentence(one.text, one.place or place, f"{one.kind} {kind}")
-                    for one in _said_in_text(message, depth)
-                )
-            elif message is not None:
-                yield from _said(message, depth + 1)
-        case _:
-            return
-
-
-def _said_in_text(text: str, depth: int) -> Iterator[_Sentence]:
-    text = text[:8192]
-    if _PYTHON_LIST.match(text):
-        try:
-            inner = json.loads(text)
-        except (ValueError, RecursionError):
-            for match in _PYTHON_ERROR.finditer(text):
-                loc = tuple(step.strip(" '\"") for step in match["loc"].split(",") if step.strip(" '\""))
-                yield _Sentence(match["msg"], tuple(step for step in loc if step != "body"), match["type"])
-        else:
-            yield from _said(inner, depth + 1)
-            return
-    yield _Sentence(text)
-
-
 # --- reading one sentence --------------------------------------------------------------------------------------------
 
 _NAME = r"[`'\"]?(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|\[)[A-Za-z0-9_*\]]+)*)[`'\"]?"
 
-_TABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), source)
-    for pattern, source in (
-        (rf"^(?:Unknown|Unsupported|Unexpected|Unrecognized|Invalid) (?:request )?(?:parameter|argument|field|key|property)s?"
-         rf"(?: supplied| in the request(?: body)?)?:? {_NAME}", "OpenAI, Azure, many"),
-        (rf"{_NAME}: Extra inputs are not permitted", "Anthropic"),
-        (rf"Extra inputs are not permitted, field: {_NAME}", "Zhipu, Fireworks"),
-        (rf"property {_NAME} is (?:unsupported|not supported)", "Groq, Cerebras"),
-        (rf"Unknown name {_NAME}(?: at {_NAME.replace('name', 'at')})?: Cannot find field", "Google"),
-        (rf"(?:parameter|argument|field|property|option) {_NAME} (?:is|was|are) (?:not (?:supported|allowed|permitted|recognized"
-         rf"|valid|available)|unsupported|unknown|unrecognized|unexpected|deprecated)", "many"),
-        (rf"{_NAME} (?:is|are) (?:not (?:supported|allowed|permitted|recognized|available)|unsupported|deprecated)"
-         rf"(?: (?:by|for|with|on|in) |[.,;]|$)", "many"),
-        (rf"does not (?:currently )?support (?:the )?(?:parameter|argument|field|option)s? {_NAME}", "xAI"),
-        (rf"(?:does not|doesn't) support (?:this |the |setting )?{_NAME}(?: parameter)?(?:[.,;]|$)", "DeepSeek"),
-        (rf"Argument not supported(?: on this model)?: {_NAME}", "xAI"),
-        (rf"extraneous key \[?{_NAME}\]? is not permitted", "Amazon Bedrock"),
-        (rf"unexpected keyword argument {_NAME}", "Python servers"),
-        (rf"Additional properties are not allowed \({_NAME} (?:was|were) unexpected\)", "JSON Schema"),
-        (rf"unknown field {_NAME}", "Go and Rust servers"),
-        (rf"不支持(?:的)?(?:参数|字段)[:： ]*{_NAME}", "Chinese providers"),
-        (rf"{_NAME} ?(?:参数|字段)?不(?:被)?支持", "Chinese providers"),
-        (rf"{_NAME} and [`'\"]?[a-z_]+[`'\"]? cannot both be (?:specified|set)", "Anthropic"),
-        (rf"Unsupported value: {_NAME} does not support .{{1,80}} with this model. Only the default", "OpenAI"),
-        (rf"{_NAME} may only be set to 1 when", "Anthropic"),
+_NOT = r"(?:not (?:supported|allowed|permitted|recognized|valid|available)|unsupported|unknown|unrecognized|deprecated)"
+_WHAT = r"(?:parameter|argument|field|key|property)"
+_WHERE = r"(?: supplied| in the request(?: body)?)?"
+_AT = _NAME.replace("<name>", "<at>")
+
+_TABLE = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # OpenAI, Azure, and all that copy them
+        rf"^(?:Unknown|Unsupported|Unexpected|Unrecognized) (?:request )?{_WHAT}s?{_WHERE}:? {_NAME}",
+        rf"Unsupported value: {_NAME} does not support .{{1,80}} with this model. Only the default",
+        # Anthropic
+        rf"{_NAME}: Extra inputs are not permitted",
+        rf"{_NAME} and [`'\"]?[a-z_]+[`'\"]? cannot both be (?:specified|set)",
+        rf"{_NAME} may only be set to 1 when",
+        # Zhipu, Fireworks
+        rf"Extra inputs are not permitted, field: {_NAME}",
+        # Groq, Cerebras
+        rf"property {_NAME} is (?:unsupported|not supported)",
+        # Google
+        rf"Unknown name {_NAME}(?: at {_AT})?: Cannot find field",
+        # xAI
+        rf"does not (?:currently )?support (?:the )?(?:parameter|argument|field|option)s? {_NAME}",
+        rf"Argument not supported(?: on this model)?: {_NAME}",
+        # DeepSeek, Ollama
+        rf"(?:does not|doesn't) support (?:this |the |setting )?{_NAME}(?: parameter)?(?:[.,;]|$)",
+        # Amazon Bedrock
+        rf"extraneous key \[?{_NAME}\]? is not permitted",
+        # servers in Python, Go and Rust; JSON Schema
+        rf"unexpected keyword argument {_NAME}",
+        rf"unknown field {_NAME}",
+        rf"Additional properties are not allowed \({_NAME} (?:was|were) unexpected\)",
+        # Chinese providers
+        rf"不支持(?:的)?(?:参数|字段)[: ]*{_NAME}",
+        rf"{_NAME} ?(?:参数|字段)?不(?:被)?支持",
+        # many
+        rf"(?:parameter|argument|field|property|option) {_NAME} (?:is|was|are) {_NOT}",
+        rf"{_NAME} (?:is|are) {_NOT}(?: (?:by|for|with|on|in) |[.,;]|$)",
     )
-)  # fmt: skip
-"""Patterns for a sentence that refuses the parameter `name`, each with the makers that say it so."""
+)
+"""Patterns for a sentence that refuses the parameter `name`."""
 
 _PLACED = re.compile(
     r"extra inputs? (?:is|are) not permitted|extra fields not permitted|unexpected (?:field|property|key)"
-    r"|not (?:supported|allowed|permitted)|unsupported|unrecognized|unknown (?:parameter|field|argument|name)|cannot find field",
+    r"|not (?:supported|allowed|permitted)|unsupported|unrecognized|unknown (?:parameter|field|argument|name)"
+    r"|cannot find field",
     re.IGNORECASE,
 )
 _PLACED_KINDS = re.compile(r"extra_forbidden|unsupported_parameter|unknown_parameter|value_error\.extra", re.IGNORECASE)
 """What a sentence or its code says where the error names the place beside it."""
 
 _VALUE = re.compile(
-    r"too (?:large|small|long|short|many|high|low)|must be|should be|expected|out of range|at least|at most|greater|less than"
-    r"|supported values|valid (?:values|options)|one of|invalid value|is required|missing|maximum|minimum|exceed",
+    r"too (?:large|small|long|short|many|high|low)|must be|should be|\bexpected|out of range|at least|at most|greater"
+    r"|less than|supported values|valid (?:values|options)|one of|invalid value|is required"
+    r"|missing|maximum|minimum|exceed",
     re.IGNORECASE,
 )
 """Words about a value: the parameter itself is known."""
@@ -276,7 +176,7 @@ _TOOL_KIND = re.compile(
 _BETA = re.compile(r"[Uu]nexpected value\(s\) (?P<values>.{1,400}?) for the `?anthropic-beta`? header")
 
 
-def _read(sentence: _Sentence, sent: JsonObject, *, only_features: bool) -> Refusal | None:
+def _read(sentence: Sentence, sent: JsonObject, *, only_features: bool) -> Refusal | None:
     text = sentence.text
     if (match := _BETA.search(text)) is not None:
         return _refusal(Topic.BETA, ",".join(re.findall(r"[A-Za-z0-9._-]+", match["values"])), text)
@@ -297,10 +197,10 @@ def _read(sentence: _Sentence, sent: JsonObject, *, only_features: bool) -> Refu
     return None
 
 
-def _named(sentence: _Sentence) -> Iterator[tuple[str, ...]]:
+def _named(sentence: Sentence) -> Iterator[tuple[str, ...]]:
     """The places that a sentence refuses: by its words, else by the place that the error names beside it."""
     text = sentence.text
-    for pattern, _ in _TABLE:
+    for pattern in _TABLE:
         for match in pattern.finditer(text):
             steps = steps_of(match["name"].removeprefix("body."))
             groups = match.groupdict()
@@ -348,23 +248,15 @@ def _has_tools(sent: JsonObject) -> bool:
 
 
 def _system_midway(sent: JsonObject) -> bool:
+    """Whether system text stands anywhere but at the head."""
     listed = sent.get("messages") or sent.get("input")
-    if not isinstance(listed, list):
-        return False
-    roles = [one.get("role") for one in listed if isinstance(one, dict)]
-    head = 1 if "messages" in sent and "system" not in sent and "anthropic_version" not in sent else 0
-    return any(role in ("system", "developer") for role in roles[head:]) or (
-        roles[:1] == ["system"] and "system" in sent
-    )
-
-
-_SECRET: Callable[[str], str] = lambda text: re.sub(
-    r"\b(?:sk|pk|key|gsk|xai|AIza)[-_A-Za-z0-9]{12,}", "[removed]", text
-)  # noqa: E731
+    roles = [one.get("role") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    heads = 0 if "system" in sent or "instructions" in sent else 1
+    return any(role in ("system", "developer") for role in roles[heads:])
 
 
 def _evidence(text: str) -> str:
-    text = _SECRET(" ".join(text.split()))
+    text = redact(" ".join(text.split()))
     return text if len(text) <= EVIDENCE_CHARACTERS else text[: EVIDENCE_CHARACTERS - 1] + "…"
 
 

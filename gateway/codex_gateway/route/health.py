@@ -1,0 +1,99 @@
+"""Active checks of endpoints that are out: when, and which cheap request. Pure: `now_s` (monotonic) is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from codex_gateway.config.endpoint import Endpoint
+from codex_gateway.config.model import HealthConfig, HealthRequest
+from codex_gateway.config.urls import MODELS, PATHS, dialect_of_full_url, request_url
+from codex_gateway.dialect.neutral import Dialect
+from codex_gateway.route.choose import model_for
+from codex_gateway.route.learned import Known
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """One request to an endpoint that is out; authentication is added where it is sent."""
+
+    endpoint: str
+    method: str
+    url: str
+    dialect: Dialect
+    body: dict[str, Any] | None = None
+
+
+def check_for(endpoint: Endpoint, settings: HealthConfig, known: Known, last_model: str = "") -> HealthCheck | None:
+    """Return the cheap request to ask of an endpoint; None where there is none: no checks, or no model to ask for.
+
+    `last_model`: the one that it was last asked for.
+    """
+    dialect = next((one for one in endpoint.dialects if one not in known.dialects_missing), endpoint.dialects[0])
+    match settings.request:
+        case HealthRequest.NONE:
+            return None
+        case HealthRequest.MODELS if not known.models_missing and dialect_of_full_url(endpoint.url) is None:
+            url = request_url(endpoint.url, MODELS)
+            return HealthCheck(endpoint=endpoint.name, method="GET", url=url, dialect=dialect)
+        case _:
+            pass
+    model = settings.model or last_model or _model_of(endpoint)
+    if not model:
+        return None
+    url = request_url(endpoint.url, PATHS[dialect])
+    return HealthCheck(
+        endpoint=endpoint.name, method="POST", url=url, dialect=dialect, body=_smallest(dialect, model, known)
+    )
+
+
+def is_healthy(status: int) -> bool:
+    """Whether an answer to a check shows that the endpoint is back. Any answer that is no failure of its own does: a 404
+    or a 405 comes from a server that works."""
+    return 200 <= status < 500 and status not in (401, 402, 403, 407, 408, 425, 429)
+
+
+class HealthTimes:
+    """When each endpoint that is out was checked last."""
+
+    def __init__(self) -> None:
+        self._checked_s: dict[str, float] = {}
+
+    def due(self, out: Iterable[str], now_s: float, settings: HealthConfig) -> list[str]:
+        """Return the endpoints of `out` whose check is due, and note that they are being checked.
+
+        The first check comes one interval after the endpoint was first seen out.
+        """
+        names = list(out)
+        self._checked_s = {name: at for name, at in self._checked_s.items() if name in names}
+        due = []
+        for name in names:
+            last_s = self._checked_s.setdefault(name, now_s)
+            if settings.request is not HealthRequest.NONE and now_s - last_s >= settings.interval:
+                self._checked_s[name] = now_s
+                due.append(name)
+        return due
+
+    def next_s(self, out: Collection[str], now_s: float, settings: HealthConfig) -> float | None:
+        """Seconds until a check is due; None where none is."""
+        if settings.request is HealthRequest.NONE or not out:
+            return None
+        return max(0.0, min(self._checked_s.get(name, now_s) + settings.interval for name in out) - now_s)
+
+
+def _model_of(endpoint: Endpoint) -> str:
+    plain = next((model for model in endpoint.models if "*" not in model and "?" not in model), "")
+    return model_for(endpoint, plain) if plain else next((one.target_model for one in endpoint.model_rewrite), "")
+
+
+def _smallest(dialect: Dialect, model: str, known: Known) -> dict[str, Any]:
+    match dialect:
+        case Dialect.MESSAGES:
+            return {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
+        case Dialect.CHAT:
+            field = known.max_tokens_field or "max_tokens"
+            return {"model": model, field: 1, "messages": [{"role": "user", "content": "ping"}]}
+        case Dialect.RESPONSES:
+            # OpenAI's least is 16.
+            return {"model": model, "max_output_tokens": 16, "input": "ping", "store": False}
