@@ -188,6 +188,8 @@ class Transaction:
             for (number,) in children:
                 child = self.load_number(number)
                 change = self._child_change(child.record, parent)
+                if change == Change(child.record.status):
+                    continue  # it has ended with another of its parents just now
                 record = self._write(child, change, None)
                 if record.ended:
                     to_tell.append(record)

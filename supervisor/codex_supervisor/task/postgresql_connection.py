@@ -1,0 +1,166 @@
+"""Connections to PostgreSQL: bounded waits, errors in words, and never a password in any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from codex_control.errors import BadConfig, CodexError, LimitExceeded, StoreUnavailable
+from procrastinate.exceptions import ProcrastinateException
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from codex_supervisor.task.postgresql_schema import migrate
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+CALL_LIMIT_S = 15.0
+"""Longest transaction, with the wait for a connection."""
+
+_CONNECT_LIMIT_S = 5
+_RECONNECT_S = 1.0
+"""Wait between two tries to listen."""
+
+LOOK_S = 30.0
+"""The safety net: at least so often everybody is told to look, whatever became of the notifications."""
+
+# A connection whose other end is gone is found by the kernel within 15 s; what the server waits for is bounded there.
+_PARAMETERS: dict[str, Any] = {
+    "connect_timeout": _CONNECT_LIMIT_S,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "codex-supervisor",
+}
+_SESSION = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=20s"
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """A pool of connections and one that listens. Nothing is connected before the first use."""
+
+    def __init__(self, dsn: str, schema: str, connections: int) -> None:
+        try:
+            parameters = conninfo_to_dict(dsn)
+            own = {name: value for name, value in _PARAMETERS.items() if name not in parameters}
+            # Last in the path: pg_catalog would otherwise come first by itself, and tests put their clock before it.
+            path = f"{_SESSION} -c search_path={schema},pg_catalog"
+            options = f"{parameters['options']} {path}" if parameters.get("options") else path
+            self._conninfo = make_conninfo(dsn, **{**own, "options": options})
+        except psycopg.Error:
+            # Its text would have the whole line in it, with the password.
+            raise BadConfig(
+                what="tasks.dsn cannot be read",
+                why="it is no connection string of PostgreSQL",
+                next_step="write it as postgresql://USER@HOST:PORT/DATABASE",
+            ) from None
+        self._password = str(parameters.get("password") or "")
+        self.place = f"{parameters.get('host', 'localhost')}/{parameters.get('dbname', '')}"
+        """Where the database is, for people."""
+        self._schema = schema
+        self._connections = connections
+        self.pool: psycopg_pool.AsyncConnectionPool[Connection] = psycopg_pool.AsyncConnectionPool(
+            self._conninfo,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            timeout=_CONNECT_LIMIT_S,
+            reconnect_timeout=10.0,
+            name="tasks",
+        )
+        self._migrated = False
+        self._migrating = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Database {self.place} schema={self._schema} migrated={self._migrated}>"
+
+    async def open(self) -> None:
+        """Make the pool ready to connect; does not wait for the database."""
+        await self.pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction, committed at the end. Raises `StoreUnavailable` and `LimitExceeded`."""
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                await self._migrate()
+                async with self.pool.connection() as connection:
+                    yield connection
+        except (psycopg.Error, ProcrastinateException, TimeoutError) as error:
+            raise self.explained(error) from error
+
+    async def listen(
+        self, channels: tuple[str, ...], on_notify: Callable[[str, str], None], on_gap: Callable[[], None]
+    ) -> None:
+        """Listen for ever; `on_notify` gets channel and payload, `on_gap` is called when some may have been missed."""
+        failing = False
+        while True:
+            try:
+                await self._listen_once(channels, on_notify, on_gap)
+            except (psycopg.Error, TimeoutError) as error:
+                if not failing:
+                    _log.warning("task_database_lost", extra={"database": self.place, "error": self.redacted(error)})
+                failing = True
+            else:
+                failing = False
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _listen_once(
+        self, channels: tuple[str, ...], on_notify: Callable[[str, str], None], on_gap: Callable[[], None]
+    ) -> None:
+        async with asyncio.timeout(_CONNECT_LIMIT_S * 2):
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        async with connection:
+            for channel in channels:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            on_gap()
+            while True:
+                async for notify in connection.notifies(timeout=LOOK_S):
+                    on_notify(notify.channel, notify.payload)
+                # A connection that only listens does not notice by itself that the other end is gone.
+                async with asyncio.timeout(CALL_LIMIT_S):
+                    await connection.execute("SELECT 1")
+                on_gap()
+
+    async def _migrate(self) -> None:
+        if self._migrated:
+            return
+        async with self._migrating:
+            if not self._migrated:
+                async with self.pool.connection() as connection:
+                    await migrate(connection, self._schema)
+                self._migrated = True
+
+    def explained(self, error: Exception) -> CodexError:
+        """Turn an error of PostgreSQL or of the way to it into ours."""
+        cause = error.__cause__ if isinstance(error, ProcrastinateException) and error.__cause__ else error
+        if isinstance(cause, psycopg.errors.DiskFull):
+            return LimitExceeded(
+                what="the disk of the task database is full",
+                why=self.redacted(cause),
+                next_step="free some space there and try again; nothing that was accepted is lost",
+            )
+        if not isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)):
+            _log.error("task_database_error", extra={"database": self.place, "error": self.redacted(cause)})
+        return StoreUnavailable(
+            what=f"the task database at {self.place} cannot be used",
+            why=self.redacted(cause) or "it does not answer",
+            next_step="it is tried again by itself; look at the database server if it lasts",
+        )
+
+    def redacted(self, error: BaseException) -> str:
+        """Return the first line of an error, without the password."""
+        text = next(iter(str(error).splitlines()), "").strip()
+        return text.replace(self._password, "***") if self._password else text
