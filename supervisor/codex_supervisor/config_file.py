@@ -16,7 +16,7 @@ from codex_control.service.config_key import Key
 from codex_control.service.config_reader import ConfigReader, decode_config, place_of, read_config_file, short
 from codex_control.service.yaml_nodes import Problems, Refused, compose, mark_of
 
-from codex_supervisor.config import Config
+from codex_supervisor.config import Config, TaskEngine
 from codex_supervisor.profiles import BUILT_IN_PROFILES, Profile
 
 MAX_PROFILES = 200
@@ -90,6 +90,24 @@ class _Reader(ConfigReader):
                 place_of(root, "instances", "backoff_initial"),
                 "`instances.backoff_initial` is larger than `instances.backoff_max`",
                 "make it smaller",
+            )
+        tasks = config.tasks
+        sources = [name for name in ("dsn", "dsn_env", "dsn_file") if getattr(tasks, name)]
+        if len(sources) > 1:
+            self.problems.add(
+                place_of(root, "tasks", sources[1]), f"`tasks` has {' and '.join(sources)}", "leave one of them"
+            )
+        if tasks.engine is TaskEngine.POSTGRESQL and not sources:
+            self.problems.add(
+                place_of(root, "tasks", "engine"),
+                "the engine `postgresql` needs to know its database",
+                "give tasks.dsn, tasks.dsn_env or tasks.dsn_file",
+            )
+        if 0 < tasks.stall_after <= tasks.heartbeat_interval:
+            self.problems.add(
+                place_of(root, "tasks", "stall_after"),
+                "`tasks.stall_after` is not longer than `tasks.heartbeat_interval`",
+                "make it several times as long",
             )
         profiles = {**BUILT_IN_PROFILES, **config.profiles}
         if config.defaults.profile not in profiles:

@@ -21,6 +21,10 @@ _DEFAULT_COLUMN = 44
 """Where the mark of a default stands in `show_config`."""
 
 
+HIDDEN = "(hidden)"
+"""Shown in place of a secret."""
+
+
 def config_differences(old: Config, new: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys whose values differ: those that apply on a reload, and those that wait for a restart."""
     applied: list[str] = []
@@ -46,7 +50,10 @@ def keep_restart_keys(old: Config, new: Config) -> Config:
 
 
 def show_config(config: Config) -> str:
-    """Write the whole configuration in force as YAML that reads as the same again; defaults are marked."""
+    """Write the whole configuration in force as YAML that reads as the same again; defaults are marked.
+
+    A secret is not shown: `HIDDEN` stands in its place.
+    """
     lines: list[str] = []
     for section in keys_of(Config):
         lines.append(f"{section.name}:")
@@ -66,6 +73,10 @@ def show_config(config: Config) -> str:
 def config_values(config: Config) -> dict[str, Any]:
     """Return the whole configuration in force as plain values: durations in seconds, sizes in bytes."""
     values: dict[str, Any] = msgspec.to_builtins(config)
+    for path, key, value in _leaves(config):
+        if key.description.secret and value:
+            section, _, name = path.partition(".")
+            values[section][name] = HIDDEN
     values["profiles"] = msgspec.to_builtins(all_profiles(config))
     return values
 
@@ -123,7 +134,8 @@ def _at(config: Config, path: str) -> Any:
 
 
 def _line(indent: int, key: Key, value: Any, default: Any) -> str:
-    line = f"{' ' * indent}{key.name}: {key.format(value)}"
+    shown = HIDDEN if key.description.secret and value else key.format(value)
+    line = f"{' ' * indent}{key.name}: {shown}"
     return f"{line:<{_DEFAULT_COLUMN}} # default" if value == default else line
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 from codex_control.service.config_key import Key, Kind, keys_of
-from codex_supervisor.config import Config
+from codex_supervisor.config import Config, TaskEngine
 from codex_supervisor.config_file import parse_config
 from codex_supervisor.config_reference import (
+    HIDDEN,
     config_differences,
     config_reference,
     config_values,
@@ -67,7 +68,13 @@ _CONFIGS = st.builds(
         for section in keys_of(Config)
         if section.section
     },
-).filter(lambda config: config.instances.backoff_initial <= config.instances.backoff_max)
+).filter(
+    lambda config: (
+        config.instances.backoff_initial <= config.instances.backoff_max
+        and config.tasks.engine is TaskEngine.SQLITE
+        and (not config.tasks.stall_after or config.tasks.stall_after > config.tasks.heartbeat_interval)
+    )
+)
 
 
 @given(_CONFIGS)
@@ -87,6 +94,14 @@ def test_plain_values_hold_every_profile() -> None:
     values = config_values(Config())
     assert values["instances"]["idle_after"] == 900
     assert set(values["profiles"]) == {"high", "default", "low"}
+
+
+def test_no_secret_is_shown() -> None:
+    config = parse_config("tasks: {engine: postgresql, dsn: 'postgresql://me:geheim@db/tasks'}", "config.yaml")
+    assert "geheim" not in show_config(config)
+    assert f"  dsn: {HIDDEN}\n" in show_config(config)
+    assert config_values(config)["tasks"]["dsn"] == HIDDEN
+    assert config_values(Config())["tasks"]["dsn"] == ""
 
 
 def test_differences_are_told_apart_by_when_they_apply() -> None:

@@ -40,6 +40,19 @@ def make_group(parent: Path, name: str) -> Path | None:
     return group
 
 
+def limit_memory(group: Path, limit_bytes: int) -> bool:
+    """Have the kernel hold everything in `group` below a limit; return whether it does.
+
+    It can where the memory controller is on for the group (`memory.max`, cgroup-v2.rst), which it is not where our own
+    process shares the parent group with it.
+    """
+    try:
+        (group / "memory.max").write_text(str(limit_bytes) if limit_bytes else "max", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
 def remove_group(group: Path) -> None:
     """Remove a child's group with those that were made in it. What still has a process stays."""
     with contextlib.suppress(OSError):

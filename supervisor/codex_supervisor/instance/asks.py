@@ -20,7 +20,7 @@ from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn
 from codex_supervisor.profiles import profile
-from codex_supervisor.store.records import Cause, EventRow, Moment, SettingsRecord, TurnRecord, TurnRequest
+from codex_supervisor.store.records import Cause, EventRow, Moment, SettingsRecord, TaskLink, TurnRecord, TurnRequest
 from codex_supervisor.turn.ids import new_turn_id
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.messages import timestamp
@@ -39,6 +39,11 @@ class Accepted:
     record: TurnRecord
     run: TurnRun | None
     attached: bool
+
+
+def task_request_id(link: TaskLink) -> str:
+    """Return the request id of the one turn that an instance of a task has."""
+    return f"task:{link.id}:{link.token}"
 
 
 Asked = turns_pb2.AskRequest | turns_pb2.ReviewRequest
@@ -90,13 +95,19 @@ class Asks:
 
     async def _accept(self, ask: Asked) -> Accepted:
         request = self._checked(ask)
+        found = self.fleet.lookup(ask.instance)
+        if found is not None and found.record.task is not None and ask.request_id != task_request_id(found.record.task):
+            raise WrongState(
+                what=f"instance {found.record.id} belongs to task {found.record.task.id}",
+                why="it runs nothing but that task, and goes with it",
+                next_step="ask in another instance (-i)",
+            )
         if self.draining:
             raise WrongState(
                 what="the supervisor is draining and takes no new turns",
                 next_step="wait for its restart, or end the drain with `codexctl drain --resume`",
             )
         # All that can be refused is refused before the instance is made.
-        found = self.fleet.lookup(ask.instance)
         new_cwd = ask.cwd or ask.instance.workspace or ask.fallback_cwd
         settings = SettingsRecord(cwd=new_cwd) if found is None else found.record.settings
         request = self._completed(request, settings, ask.fallback_cwd)

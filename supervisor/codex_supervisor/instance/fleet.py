@@ -161,6 +161,24 @@ class Fleet:
             return self._claude_processes.get((process.pid, process.start_time), "")
         return next((name for (pid, _), name in self._claude_processes.items() if pid == process.pid), "")
 
+    # --- tasks ---------------------------------------------------------------------------------------------------
+
+    async def make_for_task(self, record: InstanceRecord) -> InstanceShell:
+        """Make the instance that an attempt of a task runs on; it is on the disk then."""
+        shell = self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+        try:
+            await self.house.store.save_instance(record)
+        except BaseException:
+            if self.shells.get(record.id) is shell:
+                del self.shells[record.id]
+            raise
+        self._changed(shell)
+        return shell
+
+    def of_tasks(self) -> list[InstanceShell]:
+        """Return the instances that belong to tasks."""
+        return [shell for shell in self.shells.values() if shell.record.task is not None]
+
     # --- the whole --------------------------------------------------------------------------------------------------
 
     async def delete(self, shell: InstanceShell, force: bool, timeout_s: float) -> None:
@@ -184,6 +202,11 @@ class Fleet:
         self.hold(shell, (), ())
         del self.shells[shell.record.id]
         await self.house.store.delete_instance(shell.record.id)
+        if shell.record.task is not None:
+            # There are many of them, and none comes again.
+            self.versions.pop(shell.record.id, None)
+            self.news.tell()
+            return
         _log.info("instance_deleted", extra={"instance": shell.record.id})
         self._changed(shell)
 
@@ -193,9 +216,11 @@ class Fleet:
         self._changed(shell)
 
     def states(self) -> dict[str, int]:
-        """Return how many instances are in which state."""
+        """Return how many instances are in which state; those of tasks are not counted."""
         counts: dict[str, int] = {}
         for shell in self.shells.values():
+            if shell.record.task is not None:
+                continue
             name = state_name(shell.state)
             counts[name] = counts.get(name, 0) + 1
         return counts
@@ -208,8 +233,12 @@ class Fleet:
         """Return how many accepted turns have no outcome yet."""
         return sum(len(shell.runs) for shell in self.shells.values())
 
-    async def watch(self, only: InstanceShell | None) -> AsyncIterator[tuple[str, InstanceShell | None]]:
+    async def watch(
+        self, only: InstanceShell | None, *, tasks: bool = False
+    ) -> AsyncIterator[tuple[str, InstanceShell | None]]:
         """Yield every instance (or one) as it stands, then each that changed; None for a deleted one.
+
+        Those that belong to tasks only where `tasks`.
 
         A slow reader misses intermediate states, never the last one, and costs no memory.
         """
@@ -221,12 +250,19 @@ class Fleet:
             for name in sorted(self.shells if first else self.versions):
                 if only is not None and name != only.record.id:
                     continue
+                found = self.shells.get(name)
+                if found is not None and found.record.task is not None and not tasks and only is None:
+                    continue
                 version = self.versions.get(name, 0)
                 if seen.get(name, -1) < version:
                     seen[name] = version
-                    found = self.shells.get(name)
                     told_gone = found is None
                     yield name, found
+            for name in [name for name in seen if name not in self.versions]:
+                # A task's; others keep their version.
+                del seen[name]
+                told_gone = True
+                yield name, None
             first = False
             if only is not None and only.record.id not in self.shells:
                 if not told_gone:  # it went while the reader had the state before it

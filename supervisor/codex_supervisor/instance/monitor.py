@@ -77,12 +77,22 @@ class Monitor:
             child.memory_bytes, child.cpu_s = found.rss_bytes, found.cpu_s
             samples[child.process.pid, child.process.start_time] = ChildSample(found.rss_bytes, found.cpu_s)
             child.process.rotate_log(self._house.config.log.file_limit, self._house.config.log.files_kept)
-            if 0 < limits.memory_limit < found.rss_bytes:
+            if shell.record.task is not None:
+                self._check_task(shell, child)
+            elif 0 < limits.memory_limit < found.rss_bytes:
                 self._exceeded(shell, child)
         self._house.metrics.children_sampled(samples)
         self._house.metrics.running_turns.set(self._fleet.running_turns())
         self._house.metrics.queued_turns.set(sum(len(shell.core.queue) for shell in self._fleet.shells.values()))
         self.make_room()
+
+    def _check_task(self, shell: InstanceShell, child: AwakeChild) -> None:
+        limit = self._house.config.tasks.memory_limit
+        if 0 < limit < child.memory_bytes:
+            extra = {"instance": shell.record.id, "memory_bytes": child.memory_bytes, "limit_bytes": limit}
+            _log.warning("memory_exceeded", extra=extra)
+            # At once: its only turn may last for hours, and what it does next would be the same.
+            child.kill(f"it used {child.memory_bytes >> 20} MiB, more than tasks.memory_limit allows")
 
     def _exceeded(self, shell: InstanceShell, child: AwakeChild) -> None:
         match shell.state:
@@ -99,7 +109,8 @@ class Monitor:
     def make_room(self) -> None:
         """Hibernate idle children, the longest idle first, while there are too many or memory is short."""
         limits = self._house.config.instances
-        awake = self._awake()
+        # Those of tasks have a number of their own (tasks.concurrency), and are never idle for long.
+        awake = [(shell, child) for shell, child in self._awake() if shell.record.task is None]
         pressed = memory_pressure() > limits.memory_pressure
         count, memory_bytes = len(awake), sum(child.memory_bytes for _, child in awake)
         idle = [(state.idle_since, shell, child) for shell, child in awake if isinstance(state := shell.state, Ready)]

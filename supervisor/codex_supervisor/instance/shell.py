@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import assert_never
 
 import msgspec
@@ -17,6 +18,7 @@ from codex_control.errors import ChildFailed, CodexError, CodexUnusable, LimitEx
 from codex_control.service.owned_tasks import News
 
 from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.cgroups import limit_memory
 from codex_supervisor.child.notifications import ConfigWarningNotification, Notification
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess
@@ -282,6 +284,8 @@ class InstanceShell:
     def take_child(self, child: AwakeChild) -> None:
         """Make `child`, started or adopted, the instance's own and watch over it."""
         self.child = child
+        if self.record.task is not None and child.record.cgroup:
+            limit_memory(Path(child.record.cgroup), self.house.config.tasks.memory_limit)
         self.house.tasks.start(self._watch(child), f"watch {self.record.id}")
 
     async def _watch(self, child: AwakeChild) -> None:

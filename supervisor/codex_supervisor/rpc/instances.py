@@ -62,7 +62,11 @@ class InstancesServicer(instances_pb2_grpc.InstancesServicer):
         """See instances.proto."""
         shells = self._fleet.shells
         return instances_pb2.ListInstancesResponse(
-            instances=[instance_message(shells[name]) for name in sorted(shells)]
+            instances=[
+                instance_message(shells[name])
+                for name in sorted(shells)
+                if request.include_tasks or shells[name].record.task is None
+            ]
         )
 
     async def Configure(
@@ -91,7 +95,7 @@ class InstancesServicer(instances_pb2_grpc.InstancesServicer):
     ) -> AsyncIterator[instances_pb2.WatchInstancesResponse]:
         """See instances.proto."""
         only = self._fleet.find(request.instance) if request.HasField("instance") else None
-        async for name, shell in self._fleet.watch(only):
+        async for name, shell in self._fleet.watch(only, tasks=request.include_tasks):
             if shell is None:
                 gone = instances_pb2.Instance(id=name)
                 yield instances_pb2.WatchInstancesResponse(instance=gone, deleted=True)

@@ -69,6 +69,7 @@ def instance_message(shell: InstanceShell) -> instances_pb2.Instance:
         restarts=core.restarts,
         stderr_tail=shell.stderr_tail if isinstance(state, Failed | Backoff) else [],
         created_at=timestamp(record.created_ns),
+        task_id=record.task.id if record.task is not None else "",
     )
 
 

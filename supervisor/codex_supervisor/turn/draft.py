@@ -30,6 +30,9 @@ OUTPUT_TAIL_CHARACTERS = 4096
 MAX_RECORDED = 500
 """Commands, and files, kept in the record of one turn; later ones are still streamed."""
 
+MAX_DIFF_CHARACTERS = 4 * 1024 * 1024
+"""Longest diff that is kept of a turn."""
+
 Events = list[turns_pb2.TurnEvent]
 
 
@@ -72,6 +75,9 @@ class Draft:
     review: bool = False
     """The turn is a review: only what ends it is an answer."""
     reviewed: bool = False
+    keep_diff: bool = False
+    diff: str = ""
+    """What the turn has changed, as Codex's unified diff, where `keep_diff`."""
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -155,6 +161,10 @@ class Draft:
             case notifications.TurnPlanUpdatedNotification(plan=plan, explanation=explanation):
                 steps = [turns_pb2.PlanStep(text=step.step, status=step.status) for step in plan]
                 return _event(plan=turns_pb2.PlanUpdated(explanation=explanation or "", steps=steps))
+            case notifications.TurnDiffUpdatedNotification(diff=diff):
+                # Always the whole; one that is too large is not cut, for half a diff applies to nothing.
+                self.diff = diff if self.keep_diff and len(diff) <= MAX_DIFF_CHARACTERS else ""
+                return []
             case notifications.ErrorNotification(error=error, will_retry=will_retry):
                 self.last_error = error
                 if not will_retry:

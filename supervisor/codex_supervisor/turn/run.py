@@ -120,7 +120,10 @@ class TurnRun:
         self.house = house
         self._review = record.request.review
         self.draft = Draft(
-            house.config.turns.answer_limit, bool(record.request.show_reasoning), review=self._review is not None
+            house.config.turns.answer_limit,
+            bool(record.request.show_reasoning),
+            review=self._review is not None,
+            keep_diff=shell.record.task is not None,
         )
         self.approvals = Approvals(
             record.id,
@@ -157,6 +160,11 @@ class TurnRun:
         return (
             f"<turn {self.record.id} of {self.record.instance} codex={self._codex_turn or '-'} ending={self._ending}>"
         )
+
+    @property
+    def last_event_at(self) -> float:
+        """When Codex told anything of the turn last, on the monotonic clock; its start, where it has told nothing."""
+        return self._last_event_at
 
     # --- what the instance tells ------------------------------------------------------------------------------------
 
@@ -567,12 +575,16 @@ class TurnRun:
 
     async def _may_recover(self) -> bool:
         """Count one more recovery; end the turn where it has had its share: it may be what kills its children."""
-        limit = self.house.config.turns.max_recoveries
+        own_limit = self.shell.record.settings.max_recoveries
+        limit = self.house.config.turns.max_recoveries if own_limit is None else own_limit
         recoveries = await self.house.store.bump_recovery(self.record.id)
         self.record = msgspec.structs.replace(self.record, recoveries=recoveries)
         if recoveries <= limit:
             return True
-        sentence = f"{self._what_happened()}; it was carried on {limit} times already (turns.max_recoveries)"
+        times = "once" if limit == 1 else f"{limit} times"
+        sentence = f"{self._what_happened()}; it was carried on {times} already"
+        if own_limit is None:
+            sentence += " (turns.max_recoveries)"
         await self.end(Outcome.INTERRUPTED, Cause.CHILD_DIED, sentence)
         return False
 
