@@ -9,21 +9,25 @@ stream.feed(chunk); stream.end()
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
+from codex_gateway.dialect.chat.usage import read_usage as read_chat_usage
+from codex_gateway.dialect.conversion import ConvertedStream, Outcome, UpstreamEnd, convert_answer
+from codex_gateway.dialect.errors import error_answer, read_error
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
-from codex_gateway.dialect.neutral import Dialect, Error, JsonObject, StopReason, Usage
+from codex_gateway.dialect.malformed import AnswerFailed
+from codex_gateway.dialect.messages.usage import read_usage as read_messages_usage
+from codex_gateway.dialect.neutral import Dialect, Error, JsonObject, Usage
+from codex_gateway.dialect.pass_through import PassThrough
 from codex_gateway.dialect.reading import Wrong
 from codex_gateway.dialect.request import ResponseStore, converted
+from codex_gateway.dialect.responses.usage import read_usage as read_responses_usage
 from codex_gateway.dialect.same import kept
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 __all__ = [
+    "AnswerFailed",
     "Conversion",
     "Dialect",
     "Error",
@@ -36,31 +40,12 @@ __all__ = [
     "UpstreamEnd",
     "Usage",
     "WayBack",
+    "answer_usage",
     "convert_request",
     "error_answer",
     "read_error",
     "strip_signatures",
 ]
-
-
-class UpstreamEnd(StrEnum):
-    """How an endpoint's stream ended without its own last event."""
-
-    BROKEN = "broken"
-    """The connection was lost."""
-    TIMED_OUT = "timed_out"
-    """Nothing came for too long."""
-    DRAINING = "draining"
-    """The gateway stops."""
-
-
-class Outcome(Struct, frozen=True):
-    """How an answer ended."""
-
-    reason: StopReason | None = None
-    """Set where the answer is whole or incomplete."""
-    error: Error | None = None
-    """Set where it failed."""
 
 
 class StreamConversion(Protocol):
@@ -95,13 +80,28 @@ class Conversion(Struct, frozen=True):
     untouched: bool = False
     """`body` is the client's own object, so that its bytes can be sent as they came."""
 
-    def stream(self) -> StreamConversion:
-        """A conversion of the endpoint's stream, to use once. Same dialect: a PassThrough."""
-        raise NotImplementedError
+    def stream(self, *, created_s: int = 0, answer_id: str = "") -> StreamConversion:
+        """A conversion of the endpoint's stream, to use once. Same dialect: a PassThrough.
 
-    def answer(self, body: JsonObject) -> JsonObject:
-        """The client's form of a whole answer."""
-        raise NotImplementedError
+        :param created_s: Unix time, for clients whose dialect tells it where the endpoint's does not
+        :param answer_id: the answer's id where the endpoint gives none
+        """
+        if self.pass_through:
+            return PassThrough(self.way_back.client, self._model_to_echo())
+        return ConvertedStream(self.way_back, created_s=created_s, answer_id=answer_id)
+
+    def answer(self, body: JsonObject, *, created_s: int = 0, answer_id: str = "") -> JsonObject:
+        """The client's form of a whole answer. The very same object where nothing changes.
+
+        :raises AnswerFailed: it is an error, broken, or cut off: tell the client its `error` with a status
+        """
+        if self.pass_through:
+            model = self._model_to_echo()
+            return body if model is None or "model" not in body else {**body, "model": model}
+        return convert_answer(body, self.way_back, created_s=created_s, answer_id=answer_id)
+
+    def _model_to_echo(self) -> str | None:
+        return None if self.body.get("model") == self.way_back.model else self.way_back.model
 
 
 def convert_request(
@@ -127,35 +127,12 @@ def strip_signatures(body: JsonObject, dialect: Dialect) -> JsonObject:
     return kept(body, Facts(dialect=dialect, model=body["model"], native=True, drop_signatures=True))
 
 
-class PassThrough:
-    """Same dialect: bytes stay as they are, but for the model's name where `model_to_echo` is set. Watches usage,
-    an error as the first event, and an early end. Same methods and attributes as StreamConversion."""
-
-    usage: Usage
-    first_event_error: Error | None
-    outcome: Outcome | None
-
-    def __init__(self, dialect: Dialect, model_to_echo: str | None) -> None:
-        raise NotImplementedError
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """See StreamConversion."""
-        raise NotImplementedError
-
-    def end(self, error: UpstreamEnd | None = None) -> list[bytes]:
-        """See StreamConversion."""
-        raise NotImplementedError
-
-    def keep_alive(self) -> bytes:
-        """See StreamConversion."""
-        raise NotImplementedError
-
-
-def error_answer(dialect: Dialect, status: int, error: Error) -> tuple[int, dict[str, str], JsonObject]:
-    """Status, headers and body of an error in the client's dialect."""
-    raise NotImplementedError
-
-
-def read_error(dialect: Dialect, status: int, headers: Mapping[str, str], body: bytes) -> Error:
-    """What an endpoint's error answer means. `headers` must be looked up case-insensitively by the caller's mapping."""
-    raise NotImplementedError
+def answer_usage(body: JsonObject, dialect: Dialect) -> Usage:
+    """The tokens that an endpoint's whole answer tells, for the records."""
+    match dialect:
+        case Dialect.MESSAGES:
+            return read_messages_usage(body.get("usage"), Usage())
+        case Dialect.CHAT:
+            return read_chat_usage(body.get("usage"), body.get("service_tier")) or Usage()
+        case Dialect.RESPONSES:
+            return read_responses_usage(body.get("usage"), body.get("service_tier")) or Usage()

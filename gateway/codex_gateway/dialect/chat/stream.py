@@ -14,7 +14,7 @@ from codex_gateway.dialect.chat.usage import read_usage, write_usage
 from codex_gateway.dialect.citations import nested, url_citation
 from codex_gateway.dialect.inline_thinking import InlineThinking
 from codex_gateway.dialect.answer_ids import chat_id
-from codex_gateway.dialect.malformed import INCOMPLETE, decode_event
+from codex_gateway.dialect.malformed import INCOMPLETE, decode_event, malformed
 from codex_gateway.dialect.neutral import (
     AnnotationSeen,
     Dialect,
@@ -143,6 +143,35 @@ class ChatReader:
     def is_whole(self) -> bool:
         """Whether the answer's end was seen."""
         return self._stop is not None
+
+    def whole(self, completion: JsonObject, out: list[Event]) -> None:
+        """A whole completion instead of a stream. It came whole, so a missing finish reason means no harm.
+
+        :raises AnswerFailed: it cannot be read
+        """
+        if completion.get("error"):
+            out.append(Failed(read_error_object(completion["error"])))
+            return
+        choices = completion.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise malformed("a completion without choices")
+        message = choices[0].get("message")
+        message = dict(message) if isinstance(message, dict) else {}
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            message["tool_calls"] = [{**call, "index": at} for at, call in enumerate(calls) if isinstance(call, dict)]
+        self._start(_Chunk(completion.get("id"), completion.get("created"), completion.get("model")), out)
+        try:
+            self._delta(msgspec.convert(message, _Delta), out)
+        except msgspec.ValidationError as why:
+            raise malformed(f"a completion that cannot be read ({why})") from why
+        usage = read_usage(completion.get("usage"), completion.get("service_tier"))
+        if usage is not None:
+            out.append(UsageSeen(usage))
+        choice = msgspec.convert({**choices[0], "message": None}, _Choice)
+        choice.finish_reason = choice.finish_reason or "stop"
+        self._stopped(choice, out)
+        self._finish(out)
 
     def _start(self, chunk: _Chunk, out: list[Event]) -> None:
         self._started = True

@@ -41,7 +41,7 @@ from codex_gateway.dialect.sse import event_bytes
 if TYPE_CHECKING:
     from codex_gateway.dialect import sse
     from codex_gateway.dialect.facts import WayBack
-    from codex_gateway.dialect.neutral import Event, Part
+    from codex_gateway.dialect.neutral import Event, JsonObject, Part
 
 
 class _Delta(Struct, gc=False):
@@ -144,6 +144,26 @@ class MessagesReader:
         if not self.is_over and self._stop is not None:
             self._finish(out)
 
+    def whole(self, message: JsonObject, out: list[Event]) -> None:
+        """A whole message instead of a stream.
+
+        :raises AnswerFailed: it cannot be read
+        """
+        if message.get("type") == "error":
+            out.append(Failed(read_error_object(message.get("error"))))
+            return
+        content = message.get("content")
+        if not isinstance(content, list):
+            raise malformed("a message without content")
+        out.append(Started(str(message.get("id") or ""), str(message.get("model") or "")))
+        for block in content:
+            self._open(_Event(index=0, content_block=block), out)
+            self._close(self._blocks.pop(0), out)
+        self._count(message.get("usage"), out)
+        self._stop = read_stop(str(message.get("stop_reason") or "end_turn"), message.get("stop_sequence"))
+        self._refusal = refusal_text(message.get("stop_details"))
+        self._finish(out)
+
     def _open(self, told: _Event, out: list[Event]) -> None:
         start = told.content_block
         part = read_block(start)
@@ -241,6 +261,8 @@ class MessagesWriter:
         """Events of parts that began while another was open, by part, in the order in which they began."""
         self._thoughts: dict[int, Thinking] = {}
         self._searches: dict[int, WebSearchCall] = {}
+        self._unwritten: dict[str, Any] | None = None
+        """The open block's start, where it was not written yet."""
         self._skipped: set[int] = set()
         self._refusal: list[str] = []
         self.is_over = False
@@ -318,6 +340,10 @@ class MessagesWriter:
         self._open = event.index
         if isinstance(event.part, Thinking):
             self._thoughts[event.index] = event.part
+            if event.part.origin is not Dialect.MESSAGES:
+                # Whether it has a text is not known yet. Without one, it is redacted thinking, or nothing.
+                self._unwritten = block
+                return b""
         elif isinstance(event.part, WebSearchCall):
             self._searches[event.index] = event.part
         return _event("content_block_start", {"index": self._next_block, "content_block": block})
@@ -331,6 +357,10 @@ class MessagesWriter:
             case TextDelta():
                 return _TEXT % (self._next_block, _encode(event.text))
             case ThinkingDelta():
+                if self._unwritten is not None:
+                    begin = _event("content_block_start", {"index": self._next_block, "content_block": self._unwritten})
+                    self._unwritten = None
+                    return begin + _THINKING % (self._next_block, _encode(event.text))
                 return _THINKING % (self._next_block, _encode(event.text))
             case SignatureDelta():
                 part = self._thoughts[event.index]
@@ -348,6 +378,14 @@ class MessagesWriter:
         written = b""
         if thought := self._thoughts.pop(event.index, None):
             signature = sealed_signature(thought, self._way_back)
+            if self._unwritten is not None:
+                self._unwritten = None
+                self._open = None
+                if not signature:
+                    return b""
+                block = {"type": "redacted_thinking", "data": signature}
+                begin = _event("content_block_start", {"index": self._next_block, "content_block": block})
+                return begin + self._stop()
             if signature:
                 written = self._delta({"type": "signature_delta", "signature": signature})
         search = self._searches.pop(event.index, None)
@@ -375,7 +413,7 @@ class MessagesWriter:
     def _close_all(self) -> bytes:
         """Close what is open, so that the client can keep it. What only waited was never seen."""
         self._waiting.clear()
-        return b"" if self._open is None else self._stop()
+        return b"" if self._open is None or self._unwritten is not None else self._stop()
 
     def _finish(self, event: Finished) -> bytes:
         told = write_stop(event, "".join(self._refusal))
