@@ -58,9 +58,9 @@ def _from_details(error: grpc.RpcError) -> CodexError | None:
     except DecodeError:
         return None
     said = info.metadata
-    return all_errors().get(info.reason, CodexError)(
-        said.get("what", ""), why=said.get("why", ""), next_step=said.get("next", "")
-    )
+    # An error of the service's own goes by its status.
+    kind = all_errors().get(info.reason) or type(_from_code(error.code(), ""))
+    return kind(said.get("what", ""), why=said.get("why", ""), next_step=said.get("next", ""))
 
 
 def _from_code(code: grpc.StatusCode, details: str) -> CodexError:

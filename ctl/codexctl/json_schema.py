@@ -16,6 +16,7 @@ from codex_control.v1.admin_pb2 import (
 )
 from codex_control.v1.history_pb2 import ClearResponse
 from codex_control.v1.instances_pb2 import Instance, Settings, WatchInstancesResponse
+from codex_control.v1.tasks_pb2 import CountTasksResponse, PruneTasksResponse, Task, TaskEvent, TaskLogsResponse
 from codex_control.v1.turns_pb2 import RespondResponse, SteerResponse, Turn, TurnEvent
 from google.protobuf.message import Message
 
@@ -24,15 +25,20 @@ from codexctl.json_form import json_schema
 PRINTED: tuple[type[Message], ...] = (
     Check,
     ClearResponse,
+    CountTasksResponse,
     DrainResponse,
     EventsResponse,
     Instance,
     LogsResponse,
     Profile,
+    PruneTasksResponse,
     ReloadResponse,
     RespondResponse,
     Settings,
     SteerResponse,
+    Task,
+    TaskEvent,
+    TaskLogsResponse,
     Turn,
     TurnEvent,
     VersionResponse,
@@ -59,7 +65,11 @@ _EXTRA: dict[str, Any] = {
     "Error": _object(
         error=_object(reason=_TEXT, what=_TEXT, why=_TEXT, next=_TEXT, exit_code={"type": "integer"}),
     ),
-    "Status": _object(service=_of("VersionResponse"), instances=_list_of("Instance")),
+    "Status": _object(
+        service=_of("VersionResponse"),
+        instances=_list_of("Instance"),
+        tasks={"anyOf": [_of("CountTasksResponse"), {"type": "null"}]},
+    ),
     "Checks": _list_of("Check"),
     "Profiles": _list_of("Profile"),
     "Versions": _object(codexctl=_TEXT, service={"anyOf": [_of("VersionResponse"), {"type": "null"}]}),
@@ -75,6 +85,12 @@ _EXTRA: dict[str, Any] = {
     "GateLimits": _object(rounds={"type": "integer"}, tokens={"type": "integer"}),
     "Gate": _object(gate={"anyOf": [_of("GateLimits"), {"type": "null"}]}),
     "Segment": _object(text=_TEXT),
+    "Shutdown": _object(
+        ended={"type": "boolean"},
+        pid={"type": "integer"},
+        running_turns={"type": "integer"},
+        children={"type": "integer"},
+    ),
 }
 
 VERBS: dict[str, str] = {
@@ -101,12 +117,23 @@ VERBS: dict[str, str] = {
     "reload": "ReloadResponse",
     "restart": "Instance",
     "review": "TurnEvent",
+    "shutdown": "Shutdown",
     "start": "Instance",
     "status": "Status",
     "status INSTANCE": "Instance",
     "statusline": "Segment",
     "steer": "SteerResponse",
     "stop": "Instance",
+    "task cancel": "Task",
+    "task list": "Task",
+    "task logs": "TaskLogsResponse",
+    "task prune": "PruneTasksResponse",
+    "task result": "Task",
+    "task retry": "Task",
+    "task show": "Task",
+    "task submit": "Task",
+    "task wait": "Task",
+    "task watch": "TaskEvent",
     "top": "WatchInstancesResponse",
     "turns": "Turn",
     "version": "Versions",

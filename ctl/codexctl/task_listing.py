@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from codex_control.errors import CodexError
 from codex_control.task_id import task_prefix
-from codex_control.v1.tasks_pb2 import GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, Task
+from codex_control.v1.tasks_pb2 import (
+    CountTasksRequest,
+    CountTasksResponse,
+    GetTaskRequest,
+    GetTaskResponse,
+    ListTasksRequest,
+    ListTasksResponse,
+    Task,
+)
 
+from codexctl.client import Client
 from codexctl.session import Session
 from codexctl.task_calls import call_safely
 
@@ -40,3 +50,11 @@ def tasks_of(session: Session, instance: str) -> Iterator[Task]:
     """Yield the tasks that were submitted for an instance, the newest first, as far as they are among the newest."""
     prefix = task_prefix(instance)
     return (task for task in newest_tasks(session, SEARCHED) if task.id.startswith(prefix))
+
+
+def counts_if_known(client: Client) -> CountTasksResponse | None:
+    """How many tasks there are; None where the service cannot say: its engine is away, or it is of an older version."""
+    try:
+        return client.call("Tasks.Count", CountTasksRequest(), CountTasksResponse)
+    except CodexError:
+        return None

@@ -35,14 +35,28 @@ def command(session: Session, instance: str | None) -> None:
     from codex_control.v1.instances_pb2 import ListInstancesRequest, ListInstancesResponse
 
     version = client.call("Admin.Version", VersionRequest(), VersionResponse)
+    from codexctl.task_listing import counts_if_known
+
+    counts = counts_if_known(client)
     instances = client.call("Instances.List", ListInstancesRequest(), ListInstancesResponse).instances
     if session.json:
         from codexctl.json_form import to_json
 
-        put_json({"service": to_json(version), "instances": [to_json(one) for one in instances]})
+        put_json(
+            {
+                "service": to_json(version),
+                "instances": [to_json(one) for one in instances],
+                "tasks": to_json(counts) if counts else None,
+            }
+        )
         return
     for line in instance_table.service_lines(version):
         put(line)
+    if counts is not None:
+        from codexctl.task_table import counts_line
+
+        if line := counts_line(counts):
+            put(line)
     if instances:
         put_table(instance_table.HEADINGS, [instance_table.row(one) for one in instances], width=table_width())
     else:

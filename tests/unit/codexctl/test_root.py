@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import codexctl
 import pytest
+from codexctl.commands.task import VERBS as TASK_VERBS
 from codexctl.json_schema import VERBS as DESCRIBED
 from codexctl.root import VERBS, cli
 
@@ -17,8 +18,14 @@ HEAVY = ("grpc", "rich", "google.protobuf", "asyncio", "codex_supervisor")
 
 def test_every_module_is_a_verb() -> None:
     folder = Path(codexctl.__file__).parent / "commands"
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(VERBS)
+    assert {path.stem for path in folder.iterdir()} - {"__init__", "__pycache__"} == set(VERBS)
     assert list(VERBS) == sorted(VERBS)
+
+
+def test_every_module_of_task_is_a_verb() -> None:
+    folder = Path(codexctl.__file__).parent / "commands" / "task"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(TASK_VERBS)
+    assert list(TASK_VERBS) == sorted(TASK_VERBS)
 
 
 def leaves() -> list[tuple[str, click.Command]]:
@@ -28,7 +35,10 @@ def leaves() -> list[tuple[str, click.Command]]:
     for verb in VERBS:
         command = cli.get_command(context, verb)
         if isinstance(command, click.Group):
-            found += [(f"{verb} {name}", one) for name, one in command.commands.items()]
+            for name in command.list_commands(context):
+                one = command.get_command(context, name)
+                assert one is not None
+                found.append((f"{verb} {name}", one))
         else:
             assert command is not None
             found.append((verb, command))
@@ -69,6 +79,8 @@ def loaded_by(*arguments: str, environment: dict[str, str] | None = None) -> tup
         ["--help"],
         ["--version"],
         ["ask", "--help"],
+        ["task", "--help"],
+        ["task", "submit", "--help"],
         ["completion", "bash"],
         ["completion", "zsh"],
         ["completion", "fish"],

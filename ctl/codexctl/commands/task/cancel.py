@@ -13,9 +13,10 @@ from codexctl.session import Session, verb
 @click.option("--reason", default="", help="Why, for whoever reads its record.")
 @verb
 def command(session: Session, task: str, reason: str) -> None:
-    """End TASK: a pending one at once, a running one as soon as Codex has stopped. What it changed stays changed.
+    """End TASK: a pending one at once, a running one as soon as Codex has stopped.
 
-    A worktree stays for a look. Tasks after it end too. One that has ended stays as it is.
+    What it changed stays changed, and a worktree stays for a look. Tasks after it end too. One that has ended stays as
+    it is.
     """
     from codex_control.v1.tasks_pb2 import CancelTaskRequest, CancelTaskResponse
 

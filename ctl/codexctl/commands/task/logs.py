@@ -16,7 +16,10 @@ from codexctl.session import Session, verb
 @click.option("--after-seq", type=click.IntRange(min=0), default=0, help="Only what came after this sequence number.")
 @verb
 def command(session: Session, task: str, follow: bool, after_seq: int) -> None:
-    """Print what TASK did: its attempts, Codex's messages, plan, commands with their output, files, warnings."""
+    """Print what TASK did, line by line.
+
+    Its attempts, and Codex's messages, plan, commands with the end of their output, files, warnings.
+    """
     client = session.client(start=True)
 
     from codex_control.v1.tasks_pb2 import TaskLogsRequest, TaskLogsResponse

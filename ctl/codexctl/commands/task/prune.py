@@ -23,7 +23,10 @@ from codexctl.session import DURATION, Session, verb
 def command(
     session: Session, tasks: tuple[str, ...], older_than: float | None, states: tuple[str, ...], yes: bool
 ) -> None:
-    """Forget TASKS, or all that have ended, with their answers and events. State files, branches and worktrees stay."""
+    """Forget TASKS, or all that have ended, with their answers and events.
+
+    State files, branches and worktrees stay.
+    """
     from codexctl.confirming import confirm
 
     which = f"{len(tasks)} tasks" if tasks else "all tasks that have ended"

@@ -14,7 +14,7 @@ from codexctl.session import Session, verb
 @task_argument
 @verb
 def command(session: Session, task: str) -> int:
-    """Print the answer of TASK; what is known about it goes to stderr, and with --json all of it to stdout.
+    """Print the answer of TASK; how it ended goes to stderr. With --json all of it goes to stdout.
 
     Exit codes: 0 DONE, 1 ERROR, 6 cancelled, 8 TIMEOUT, 11 it has not ended. Stdout holds the answer only where the
     task is DONE; an incomplete one goes to stderr.

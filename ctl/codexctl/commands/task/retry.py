@@ -12,7 +12,10 @@ from codexctl.session import Session, verb
 @task_argument
 @verb
 def command(session: Session, task: str) -> None:
-    """Try TASK again, which ended without success. It goes on with its own thread; it does not start over."""
+    """Try TASK again, which ended without success.
+
+    It goes on with its own thread; it does not start over.
+    """
     from codex_control.v1.tasks_pb2 import RetryTaskRequest, RetryTaskResponse
 
     from codexctl.output import put, put_message
