@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from codex_gateway.config.reference import config_reference as gateway_config_reference
 from codex_supervisor.config_reference import config_reference
 from codex_supervisor.metrics import metrics_reference
 from codexctl.json_schema import printed_schema
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": config_reference,
+    "docs/gateway-configuration.md": gateway_config_reference,
     "docs/metrics.md": metrics_reference,
     "docs/codexctl.schema.json": lambda: json.dumps(printed_schema(), indent=1) + "\n",
 }

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import enum
-import functools
-import inspect
-import itertools
-import textwrap
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from codex_control.service.config_key import Applies, Key, format_text, keys_of
+from codex_control.service.config_meanings import meanings_of
 
 from codex_supervisor.config import Config
 from codex_supervisor.profiles import BUILT_IN_PROFILES, Profile, all_profiles
@@ -153,7 +148,7 @@ def _table(prefix: str, keys: tuple[Key, ...], *, applies: bool) -> list[str]:
         meaning = key.description.text
         if key.choices is not None:
             meaning += "".join(
-                f"<br>{_quoted(member)}: {_meanings(key.choices)[member.value]}" for member in key.choices
+                f"<br>{_quoted(member)}: {meanings_of(key.choices)[member.value]}" for member in key.choices
             )
         cells = [f"`{prefix}{key.name}`", value, _quoted(key.format(key.default)), meaning]
         if applies:
@@ -164,20 +159,3 @@ def _table(prefix: str, keys: tuple[Key, ...], *, applies: bool) -> list[str]:
 
 def _quoted(value: str) -> str:
     return f"`{value}`" if value else '`""`'
-
-
-@functools.cache
-def _meanings(choices: type[enum.StrEnum]) -> dict[str, str]:
-    """The text below each member, by its value. Python keeps it in the source alone."""
-    body = cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(choices))).body[0]).body
-    found = {}
-    for member, below in itertools.pairwise(body):
-        match member, below:
-            case (
-                ast.Assign(targets=[ast.Name()], value=ast.Constant(value=str(value))),
-                ast.Expr(value=ast.Constant(value=str(meaning))),
-            ):
-                found[value] = meaning
-            case _:
-                pass
-    return found

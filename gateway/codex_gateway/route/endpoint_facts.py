@@ -1,4 +1,4 @@
-"""What a conversion and a sender must know of a chosen endpoint: the configuration and what was learned, in one. Pure."""
+"""What a conversion and a sender must know of a chosen endpoint: the configuration and what was learned. Pure."""
 
 from __future__ import annotations
 

@@ -49,8 +49,10 @@ def check_for(endpoint: Endpoint, settings: HealthConfig, known: Known, last_mod
 
 
 def is_healthy(status: int) -> bool:
-    """Whether an answer to a check shows that the endpoint is back. Any answer that is no failure of its own does: a 404
-    or a 405 comes from a server that works."""
+    """Whether an answer to a check shows that the endpoint is back.
+
+    Any answer that is no failure of its own does: a 404 or a 405 comes from a server that works.
+    """
     return 200 <= status < 500 and status not in (401, 402, 403, 407, 408, 425, 429)
 
 
