@@ -134,9 +134,7 @@ def _user(message: Message) -> list[JsonObject]:
             text = f"{text}\n\n[{word} in the next user message.]" if text else f"[{word} in the next user message.]"
             seen += [Text(f"What the tool call {part.id} gave:"), *media]
         out.append({"role": "tool", "tool_call_id": part.id, "content": _marked(text or NO_CONTENT, part)})
-    if seen:
-        out.append({"role": "user", "content": _user_content(seen)})
-    content = _user_content(own)
+    content = _user_content([*seen, *own])
     if content:
         written: JsonObject = {"role": "user", "content": content}
         if message.name:
