@@ -9,8 +9,9 @@ from codexctl.session import Session, instance_argument, verb
 
 @click.command("status")
 @instance_argument
+@click.option("--all", "all_instances", is_flag=True, help="Also the instances that run for tasks.")
 @verb
-def command(session: Session, instance: str | None) -> None:
+def command(session: Session, instance: str | None, all_instances: bool) -> None:
     """Show the service and all instances, or everything about INSTANCE. Does not start the service."""
     client = session.client(start=False)
 
@@ -34,11 +35,12 @@ def command(session: Session, instance: str | None) -> None:
     from codex_control.v1.admin_pb2 import VersionRequest, VersionResponse
     from codex_control.v1.instances_pb2 import ListInstancesRequest, ListInstancesResponse
 
-    version = client.call("Admin.Version", VersionRequest(), VersionResponse)
     from codexctl.task_listing import counts_if_known
 
+    version = client.call("Admin.Version", VersionRequest(), VersionResponse)
+    request_all = ListInstancesRequest(include_tasks=all_instances)
+    instances = client.call("Instances.List", request_all, ListInstancesResponse).instances
     counts = counts_if_known(client)
-    instances = client.call("Instances.List", ListInstancesRequest(), ListInstancesResponse).instances
     if session.json:
         from codexctl.json_form import to_json
 

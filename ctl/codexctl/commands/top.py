@@ -9,8 +9,9 @@ from codexctl.session import Session, instance_argument, verb
 
 @click.command("top")
 @instance_argument
+@click.option("--all", "all_instances", is_flag=True, help="Also the instances that run for tasks.")
 @verb
-def command(session: Session, instance: str | None) -> None:
+def command(session: Session, instance: str | None, all_instances: bool) -> None:
     """Show all instances, or INSTANCE, live until Ctrl-C; in a pipe, one line for each change."""
     from codexctl.instance_ref import named
 
@@ -21,7 +22,7 @@ def command(session: Session, instance: str | None) -> None:
 
     from codexctl.output import put_message, table_width
 
-    request = WatchInstancesRequest(instance=ref.ref() if ref else None)
+    request = WatchInstancesRequest(instance=ref.ref() if ref else None, include_tasks=all_instances)
     if table_width() and not session.json:
         from codexctl.view.top_screen import show_live
 

@@ -264,7 +264,7 @@ def _checked_ask(ask: turns_pb2.AskRequest, limit: int) -> TurnRequest:
     return TurnRequest(prompt=ask.prompt, images=tuple(ask.images), output_schema=schema)
 
 
-def check_prompt(prompt: str, limit: int) -> None:
+def check_prompt(prompt: str, limit: int, key: str = "turns.prompt_limit") -> None:
     """Raise `BadInput` for a prompt that is empty or no text, `LimitExceeded` for one over `limit` characters."""
     if not prompt.strip():
         raise BadInput(what="the prompt is empty", next_step="say what Codex shall do")
@@ -273,7 +273,7 @@ def check_prompt(prompt: str, limit: int) -> None:
     if len(prompt) > limit:
         raise LimitExceeded(
             what=f"the prompt has {len(prompt):,} characters",
-            why=f"the limit is {limit:,} (turns.prompt_limit)",
+            why=f"the limit is {limit:,} ({key})",
             next_step="put the text into a file and let Codex read it",
         )
 

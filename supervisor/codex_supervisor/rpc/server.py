@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from codex_control.errors import ServiceUnavailable
 from codex_control.paths import checked_socket_path
-from codex_control.v1 import admin_pb2, claude_pb2, history_pb2, instances_pb2, turns_pb2
+from codex_control.v1 import admin_pb2, claude_pb2, history_pb2, instances_pb2, tasks_pb2, turns_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -22,6 +22,7 @@ SERVICES: tuple[str, ...] = tuple(
         (turns_pb2.DESCRIPTOR, "Turns"),
         (history_pb2.DESCRIPTOR, "History"),
         (claude_pb2.DESCRIPTOR, "Claude"),
+        (tasks_pb2.DESCRIPTOR, "Tasks"),
         (admin_pb2.DESCRIPTOR, "Admin"),
     )
 )

@@ -48,7 +48,7 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
 
     def _checked(self, task_id: str, request: TaskRequest) -> TaskRequest:
         config = self._house.config
-        check_prompt(request.prompt, config.turns.prompt_limit)
+        check_prompt(request.prompt, config.tasks.prompt_limit, "tasks.prompt_limit")
         if self._engine.name == "sqlite":
             check_directory(request.cwd)
         else:
