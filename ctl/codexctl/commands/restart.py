@@ -21,7 +21,10 @@ def command(session: Session, instance: str | None, force: bool, timeout: float 
     from codex_control.v1.instances_pb2 import RestartRequest, RestartResponse
 
     from codexctl.instance_table import put_instance
+    from codexctl.wait_notice import WaitNotice
 
     request = RestartRequest(instance=named.ref(), force=force)
-    answer = session.client(start=True).call("Instances.Restart", request, RestartResponse, timeout_s=timeout)
+    client = session.client(start=True)
+    with WaitNotice(session, request.instance, force=force):
+        answer = client.call("Instances.Restart", request, RestartResponse, timeout_s=timeout)
     put_instance(session, answer.instance)

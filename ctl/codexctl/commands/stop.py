@@ -21,7 +21,10 @@ def command(session: Session, instance: str | None, force: bool, timeout: float 
     from codex_control.v1.instances_pb2 import StopRequest, StopResponse
 
     from codexctl.instance_table import put_instance
+    from codexctl.wait_notice import WaitNotice
 
     request = StopRequest(instance=named.ref(), force=force)
-    answer = session.client(start=False).call("Instances.Stop", request, StopResponse, timeout_s=timeout)
+    client = session.client(start=False)
+    with WaitNotice(session, request.instance, force=force):
+        answer = client.call("Instances.Stop", request, StopResponse, timeout_s=timeout)
     put_instance(session, answer.instance)

@@ -131,6 +131,8 @@ class FakeSupervisor(
         self.events: list[admin_pb2.EventsResponse] = []
         self.drained_remaining = 0
         self.replaces_program = True
+        self.stop_allowed = threading.Event()
+        self.stop_allowed.set()
         self.hold_watch = False
         self._server: grpc.Server | None = None
         self._health = health.HealthServicer()
@@ -341,6 +343,7 @@ class _InstanceMethods(instances_pb2_grpc.InstancesServicer):
 
     def Stop(self, request: ipb.StopRequest, context: grpc.ServicerContext) -> ipb.StopResponse:  # noqa: N802
         instance = self._known("Stop", request, context)
+        assert self._fake.stop_allowed.wait(PATIENCE_S), "nobody let the stop go on"
         instance.state = ipb.INSTANCE_STATE_STOPPED
         return ipb.StopResponse(instance=instance)
 
