@@ -42,7 +42,10 @@ def command(
     clear: bool,
     yes: bool,
 ) -> None:
-    """Show past asks and answers of the instance, newest first, or all of one TURN."""
+    """Show past asks and answers of the instance, newest first, or all of one TURN.
+
+    The service alone reads them, so it is started where it does not run (--no-start forbids it).
+    """
     from codex_control.errors import BadInput
 
     from codexctl.instance_ref import resolve_instance

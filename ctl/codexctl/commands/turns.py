@@ -14,7 +14,10 @@ from codexctl.session import Session, instance_option, verb
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many.")
 @verb
 def command(session: Session, instance: str | None, all_instances: bool, states: tuple[str, ...], limit: int) -> None:
-    """List turns, newest first."""
+    """List turns, newest first.
+
+    The service alone reads them, so it is started where it does not run (--no-start forbids it).
+    """
     from codexctl.instance_ref import resolve_instance
 
     ref = None if all_instances else resolve_instance(instance, session.environ)
