@@ -359,9 +359,15 @@ class Daemon:
 
     async def _examine(self) -> list[CheckResult]:
         # Rarely called, and its imports would cost memory for ever.
-        from codex_supervisor.doctor import examine
+        from codex_supervisor.doctor import examine, warning
 
-        return await examine(self.paths, self._config, os.environ)
+        warned = [
+            warning(
+                "Codex warns", sentence, "Codex says it at each start of a child; a restart of the service forgets it"
+            )
+            for sentence in self._house.codex_warnings
+        ]
+        return [*await examine(self.paths, self._config, os.environ), *warned]
 
     def version(self) -> admin_pb2.VersionResponse:
         """See `rpc.admin.Supervisor`."""

@@ -39,4 +39,6 @@ class House:
     """Environment variables of children that the supervisor itself makes (the demo model's token)."""
     cgroup: Path | None = None
     """Directory of our own control group, where systemd has delegated it."""
+    codex_warnings: list[str] = field(default_factory=list)
+    """What Codex warned of when children started, each sentence once."""
     random: random.Random = field(default_factory=random.SystemRandom)

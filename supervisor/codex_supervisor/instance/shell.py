@@ -71,6 +71,9 @@ _log = logging.getLogger(__name__)
 # Lines of the child's error output that go with a failure.
 STDERR_TAIL_LINES = 20
 
+# Different warnings of Codex about its configuration that are told, and kept for the doctor.
+MAX_CODEX_WARNINGS = 50
+
 # Wait between two tries to write a record while the disk is full or the store is not there.
 _WRITE_RETRY_S = 1.0
 
@@ -336,10 +339,16 @@ class InstanceShell:
         """Take in what the child tells."""
         if isinstance(notification, ConfigWarningNotification):
             # It comes with every start and belongs to no turn.
-            _log.warning("codex_warns", extra={"instance": self.record.id, "warning": notification.summary})
+            self._note_warning(notification.summary)
         run = self.runs.get(running_turn(self.core.state) or "")
         if run is not None:
             run.feed(notification)
+
+    def _note_warning(self, summary: str) -> None:
+        known = self.house.codex_warnings
+        if summary not in known and len(known) < MAX_CODEX_WARNINGS:
+            known.append(summary)
+            _log.warning("codex_warns", extra={"instance": self.record.id, "warning": summary})
 
     def on_request(self, request: ServerRequest) -> None:
         """Take in what the child asks, and see that it is answered."""
