@@ -169,7 +169,7 @@ def _show_waiting(inbox: SimpleQueue[FeedItem | BaseException], view: TerminalVi
         if isinstance(item, BaseException):
             raise item
         if not isinstance(item, TurnEvent):
-            view.notice(_link_line(item))
+            view.link(_link_line(item), lost=isinstance(item, LinkLost))
             continue
         view.show(item)
         if item.WhichOneof("event") == "ended":

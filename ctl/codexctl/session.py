@@ -86,10 +86,25 @@ def instance_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def instance_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb an optional `INSTANCE`."""
+    """Give a verb an optional `INSTANCE`, which may also be given with `-i/--instance`."""
     from codexctl.completing import complete_instance
 
-    return click.argument("instance", required=False, shell_complete=complete_instance)(function)
+    @click.option(
+        "-i",
+        "--instance",
+        "named_instance",
+        metavar="INSTANCE",
+        shell_complete=complete_instance,
+        help="The same as INSTANCE.",
+    )
+    @click.argument("instance", required=False, shell_complete=complete_instance)
+    @functools.wraps(function)
+    def run(*args: Any, instance: str | None, named_instance: str | None, **options: Any) -> Any:
+        if instance is not None and named_instance not in (None, instance):
+            raise click.UsageError(f"two instances are named: {instance} and {named_instance}")
+        return function(*args, instance=instance if instance is not None else named_instance, **options)
+
+    return run
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg] # generic only from click 8.4 on

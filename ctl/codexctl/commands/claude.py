@@ -63,11 +63,15 @@ def status(session: Session) -> None:
     )
     put(f"claude  {now['claude'] or 'not on PATH'}")
     put(f"plugin  {where}")
-    match now["gate"]:
+    put(f"gate    {_gate_line(now['gate'])}")
+
+
+def _gate_line(gate: object) -> str:
+    match gate:
         case {"rounds": rounds, "tokens": tokens}:
-            put(f"gate    on: {rounds} rounds, {tokens:,} tokens for each session")
+            return f"on: {rounds} rounds, {tokens:,} tokens for each session"
         case _:
-            put("gate    off")
+            return "off"
 
 
 def _as_it_is(session: Session) -> dict[str, object]:
@@ -86,24 +90,31 @@ def _as_it_is(session: Session) -> dict[str, object]:
 
 
 @command.command("gate")
-@click.argument("state", type=click.Choice(["on", "off"]))
+@click.argument("state", type=click.Choice(["on", "off"]), required=False)
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Reviews for each session.")
 @click.option(
     "--tokens", type=click.IntRange(1), default=500_000, show_default=True, help="No further review beyond so many."
 )
 @verb
-def gate(session: Session, state: str, rounds: int, tokens: int) -> None:
-    """Have Codex review what changed before Claude stops.
+def gate(session: Session, state: str | None, rounds: int, tokens: int) -> None:
+    """Have Codex review what changed before Claude stops; without on or off: show whether it does.
 
     Findings send Claude back to work. A review that cannot run never holds Claude up.
     """
     import msgspec
 
-    from codexctl.claude.gate_settings import GateSettings, gate_file
+    from codexctl.claude.gate_settings import GateSettings, gate_file, load_gate
     from codexctl.claude.plugin import write_whole
     from codexctl.output import put, put_json
 
     file = gate_file(session.paths)
+    if state is None:
+        now = load_gate(session.paths)
+        if session.json:
+            put_json({"gate": {"rounds": now.rounds, "tokens": now.tokens} if now else None})
+        else:
+            put(_gate_line({"rounds": now.rounds, "tokens": now.tokens} if now else None))
+        return
     if state == "off":
         file.unlink(missing_ok=True)
     else:

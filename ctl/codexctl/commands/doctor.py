@@ -12,7 +12,7 @@ from codexctl.session import Session, verb
 def command(session: Session) -> int:
     """Check the surroundings as the service sees them; each line with its fix.
 
-    Does not start the service. Exit code 0 where nothing is an error, 1 where something is, 3 where the service does
+    Does not start the service. Exit code 0 where nothing is an error, 9 where something is, 3 where the service does
     not run.
     """
     from codex_control.errors import CodexError, Exit, ServiceUnavailable
@@ -37,7 +37,7 @@ def command(session: Session) -> int:
             (one.name, CheckStatus.Name(one.status).removeprefix("CHECK_STATUS_").lower(), one.found, one.fix)
             for one in found
         ]
-        code = Exit.FAILED if any(check[1] == "error" for check in checks) else Exit.OK
+        code = Exit.CONFIG if any(check[1] == "error" for check in checks) else Exit.OK
     if session.json:
         put_json([dict(zip(("name", "status", "found", "fix"), check, strict=True)) for check in checks])
     else:

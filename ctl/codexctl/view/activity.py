@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from codex_control.v1.turns_pb2 import TurnEvent
 
 from codexctl.safe_text import one_line
+from codexctl.view.lines import retry_reason
 
 THINKING = "thinking"
 
@@ -60,7 +61,7 @@ def _what(event: TurnEvent) -> str | None:
             tool = event.tool
             return THINKING if tool.completed else f"{tool.kind}: {one_line(tool.subject, 80)}"
         case "retry":
-            return f"the model provider failed, retry {event.retry.count}: {one_line(event.retry.message, 80)}"
+            return f"the model provider failed, retry {event.retry.count}: {retry_reason(event.retry.message, 80)}"
         case "approval":
             return "waiting for an answer of a person"
         case "recovery":

@@ -36,6 +36,14 @@ _KINDS = {
 }
 
 
+def retry_reason(message: str, limit: int = 500) -> str:
+    """Why the provider is asked again, in Codex's words; where it cannot be reached, that need not be the network."""
+    # Codex says this of every address that refuses a connection, one on this machine too.
+    if message.rstrip(".").endswith("waiting for network"):
+        return "it cannot be reached; Codex goes on trying"
+    return one_line(message, limit)
+
+
 def receipt_line(turn_id: str) -> str:
     """Where the turn can be found again."""
     return f"turn {turn_id} · attach with: codexctl attach {turn_id}"
@@ -69,7 +77,7 @@ def notice_line(event: TurnEvent) -> str | None:
             # The stub for mypy mistakes our message for the builtin of the same name.
             return f"warning: {one_line(event.warning.message, 500)}"  # type: ignore[attr-defined]
         case "retry":
-            return f"the model provider failed, retry {event.retry.count}: {one_line(event.retry.message, 500)}"
+            return f"the model provider failed, retry {event.retry.count}: {retry_reason(event.retry.message)}"
         case "recovery":
             return recovery_line(event.recovery)
         case "dropped":

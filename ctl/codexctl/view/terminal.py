@@ -42,6 +42,7 @@ class TerminalView:
         self._console = Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._activity = Activity("connecting", time.monotonic())
+        self._before_loss: Activity | None = None
         self._texts: dict[str, GrowingText] = {}
         self._messages: dict[str, str] = {}
         self._reasoning = ""
@@ -83,6 +84,15 @@ class TerminalView:
                 detail = detail_line(event)
                 if detail and self._details():
                     self._print(Text(detail, style="dim"))
+
+    def link(self, line: str, *, lost: bool) -> None:
+        """Print that the connection was lost or is back. Nobody knows what is done while it is away."""
+        self.notice(line)
+        if lost:
+            self._before_loss = self._activity
+            self._activity = Activity("not connected to the service", time.monotonic())
+        elif self._before_loss is not None:
+            self._activity, self._before_loss = self._before_loss, None
 
     def notice(self, line: str) -> None:
         """Print a line that the person has to see."""

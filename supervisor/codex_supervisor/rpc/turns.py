@@ -164,8 +164,15 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
 
     async def _open_approval(self, request: turns_pb2.RespondRequest) -> tuple[TurnRun, str]:
         if request.approval_id:
-            turn_id, _, _ = request.approval_id.partition(".")
-            _, run = await self._asks.running(turn_id, request.instance)
+            turn_id, _, number = request.approval_id.partition(".")
+            try:
+                _, run = await self._asks.running(turn_id if number else "-", request.instance)
+            except NotFound as error:
+                # It is an approval that was named, and not a turn.
+                raise NotFound(
+                    what=f"there is no approval {request.approval_id[:200]!r}",
+                    next_step="leave the id out to answer the only one that is open, or see it with `codexctl attach`",
+                ) from error
             return run, request.approval_id
         shell: InstanceShell = self._asks.fleet.find(request.instance)
         waiting = [(run, approval) for run in shell.runs.values() for approval in run.approvals.open_ids]

@@ -54,7 +54,7 @@ def prepared(home: Path) -> None:
         (["history", "--clear"], b"", "add --yes"),
         (["history", "--clear", "--all", "--yes"], b"", "one instance"),
         (["history", "--export", "--search", "x"], b"", "exclude each other"),
-        (["delete", "project"], b"", "add --yes"),
+        (["delete"], b"", "no instance is named"),
         (["nonsense"], b"", "No such verb"),
         (["ask", "x", "--imagine"], b"", "--imagine"),
     ],

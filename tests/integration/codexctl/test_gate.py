@@ -23,7 +23,9 @@ def work(ctl: Ctl) -> Ctl:
     """A codexctl in a repository with something that is not committed, and the gate on."""
     make_repository(ctl.directory)
     (ctl.directory / "a.py").write_text("1")
+    assert ctl("claude", "gate").out == "off\n"
     assert ctl("claude", "gate", "on", "--rounds", "2", "--tokens", "2000").code == 0
+    assert ctl("claude", "gate").out == "on: 2 rounds, 2,000 tokens for each session\n"
     return ctl
 
 

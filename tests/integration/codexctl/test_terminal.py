@@ -255,3 +255,25 @@ def test_a_missing_prompt_on_a_terminal(ctl: Ctl, fake: FakeSupervisor) -> None:
     with ctl.on_terminal("ask") as terminal:
         assert terminal.wait_for_exit() == 2
     assert "the prompt is missing" in terminal.shown
+
+
+def test_without_a_connection_nobody_knows_what_codex_does(ctl: Ctl, fake: FakeSupervisor) -> None:
+    back = threading.Event()
+
+    def script(turn: FakeTurn) -> None:
+        turn.emit(started=tpb.TurnStarted())
+        turn.text("Half")
+        back.wait(20)
+        turn.message("Half and whole")
+        turn.end("Half and whole")
+
+    fake.script = script
+    with ctl.on_terminal("ask", "hi") as terminal:
+        terminal.wait_for_text("answering")
+        fake.stop()
+        terminal.wait_for_text("not connected to the service")
+        fake.start()
+        terminal.wait_for_text("the connection is back")
+        back.set()
+        assert terminal.wait_for_exit() == 0
+    assert "Half and whole" in plain(terminal.shown)

@@ -9,6 +9,7 @@ import pytest
 from codex_control.v1 import admin_pb2, history_pb2
 from codex_control.v1 import instances_pb2 as ipb
 from codex_control.v1 import turns_pb2 as tpb
+from codexctl import wait_notice
 from codexctl.instance_table import HEADINGS
 from codexctl.json_schema import VERBS, printed_schema
 from codexctl.turn_table import local_time
@@ -29,6 +30,8 @@ LINES = {
     "status INSTANCE": "status project",
     "steer": "steer more",
 }
+# In the tests of this folder the service is a thread of the test; test_shutdown.py has a process.
+ENDS_THE_SERVICE = {"shutdown"}
 NOT_RUNNING = ("approve", "deny", "drain", "events", "interrupt", "logs", "reload", "steer", "stop", "top")
 
 
@@ -41,7 +44,11 @@ def put_stand_in_for_claude(ctl: Ctl) -> None:
     ctl.environment["PATH"] = f"{program.parent}:{ctl.environment['PATH']}"
 
 
-@pytest.mark.parametrize("name", VERBS)
+# test_task.py has a service with tasks.
+OF_TASKS = {name for name in VERBS if name.startswith("task ")}
+
+
+@pytest.mark.parametrize("name", sorted(VERBS.keys() - ENDS_THE_SERVICE - OF_TASKS))
 def test_json_of_every_verb_fits_its_schema(ctl: Ctl, fake: FakeSupervisor, name: str) -> None:
     if name.startswith("claude "):
         put_stand_in_for_claude(ctl)
@@ -103,6 +110,46 @@ def test_status_of_an_unknown_instance(ctl: Ctl, fake: FakeSupervisor) -> None:
 def test_start_stop_and_restart_print_the_state(ctl: Ctl, fake: FakeSupervisor, verb: str) -> None:
     state = "stopped" if verb == "stop" else "ready"
     assert ctl(verb, "project").out == f"project: {state}\n"
+
+
+def test_a_stop_that_waits_says_for_what(ctl: Ctl, fake: FakeSupervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait_notice, "PATIENCE_S", 0.02)
+    fake.instances["project"].turn_id = "01TURN0009"
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        fake.stop_allowed.set()
+
+    monkeypatch.setattr(wait_notice, "say", say)
+    for force in ((), ("--force",)):
+        fake.stop_allowed.clear()
+        assert ctl("stop", "project", *force).out == "project: stopped\n"
+    assert said == [
+        "waiting for turn 01TURN0009 to end; --force cuts it off (Ctrl-C leaves, and the wish stands)",
+        "waiting until every process of the child is gone",
+    ]
+
+
+def test_a_stop_that_is_quick_says_nothing(ctl: Ctl, fake: FakeSupervisor) -> None:
+    assert ctl("stop", "project").err == ""
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "status", "delete", "logs"])
+def test_minus_i_works_after_every_verb(ctl: Ctl, fake: FakeSupervisor, verb: str) -> None:
+    more = ("--yes",) if verb == "delete" else ()
+    assert ctl(verb, "-i", "project", *more).code == 0
+    both = ctl(verb, "project", "-i", "other", *more)
+    assert (both.code, both.out) == (2, "")
+    assert "two instances are named: project and other" in both.err
+
+
+def test_delete_names_its_instance_and_asks_only_about_one_that_exists(ctl: Ctl, fake: FakeSupervisor) -> None:
+    assert ctl("delete", "--yes").code == 2
+    unknown = ctl("delete", "nope")
+    assert unknown.code == 4
+    assert "--yes" not in unknown.err
+    assert "--yes" in ctl("delete", "project").err
 
 
 def test_force_is_sent(ctl: Ctl, fake: FakeSupervisor) -> None:
@@ -259,7 +306,7 @@ def test_doctor_shows_each_check_with_its_fix(ctl: Ctl, fake: FakeSupervisor) ->
         admin_pb2.Check(name="codex", status=admin_pb2.CHECK_STATUS_ERROR, found="missing", fix="install it")
     )
     result = ctl("doctor")
-    assert result.code == 1
+    assert result.code == 9, "as codex-supervisor doctor has it"
     assert result.out.splitlines() == [
         "ok       socket  there",
         "error    codex   missing",

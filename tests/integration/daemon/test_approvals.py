@@ -276,3 +276,10 @@ async def test_answers_that_fit_nothing(client: Client, model: StubModel, name: 
             await respond(client, approval.approval_id + "9", accept)
         await respond(client, approval.approval_id, turns_pb2.DECISION_DECLINE)
         await conversation.ended()
+
+
+@pytest.mark.parametrize("unknown", ["xyz", "xyz.1"])
+async def test_an_approval_that_does_not_exist_is_called_one(client: Client, unknown: str) -> None:
+    async with is_error("NOT_FOUND") as refusal:
+        await respond(client, unknown, turns_pb2.DECISION_DECLINE)
+    assert refusal.what == f"there is no approval '{unknown}'"

@@ -15,6 +15,7 @@ from codexctl.view.lines import (
     exit_code,
     notice_line,
     recovery_line,
+    retry_reason,
 )
 
 
@@ -149,3 +150,8 @@ def test_the_activity_keeps_its_beginning_while_it_lasts() -> None:
 )
 def test_what_codex_does_now(event: tpb.TurnEvent, what: str) -> None:
     assert next_activity(Activity("x", 0.0), event, 1.0).what == what
+
+
+def test_codexs_wait_for_the_network_need_not_be_one_for_the_network() -> None:
+    assert retry_reason("Reconnecting... waiting for network") == "it cannot be reached; Codex goes on trying"
+    assert retry_reason("429 Too Many Requests") == "429 Too Many Requests"
