@@ -117,6 +117,7 @@ docs: $(READY) $(STUBS_READY) ## Write anew what comes from the sources: pages o
 
 check-docs: $(READY) $(STUBS_READY)
 	$(PYTHON_BIN) -m scripts.generate_docs --check
+	$(PYTHON_BIN) -m scripts.check_links
 
 bench: $(READY) $(STUBS_READY) ## Measure; writes figures, judges nothing
 	$(OFFLINE) $(PYTHON_BIN) -m tests.bench $(ARGS)
