@@ -13,16 +13,19 @@ from codex_control.errors import CodexError, ServiceUnavailable, TimedOut
 
 from codexctl.claude.slash import (
     Ask,
+    CancelTask,
     Help,
-    NotYet,
+    ListTasks,
     Review,
     SetProfile,
     SetSwitch,
+    ShowResult,
     ShowSettings,
     Slash,
     Start,
     Status,
     Stop,
+    SubmitTask,
     help_text,
 )
 from codexctl.session import Session
@@ -31,13 +34,9 @@ if TYPE_CHECKING:
     from codex_control.v1.instances_pb2 import ConfigureRequest, Instance
     from codex_control.v1.turns_pb2 import AskRequest, ReviewRequest
 
+    from codexctl.claude.session_tasks import SessionTasks
     from codexctl.client import Client
     from codexctl.instance_ref import Named
-
-_NOT_YET = (
-    "Background tasks do not exist yet: /codex-task, /codex-tasks, /codex-result and /codex-cancel come with a later "
-    "version. Until then: /codex-ask TEXT, or `codexctl ask --detach TEXT` and `codexctl attach TURN` in a terminal."
-)
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,6 @@ class Bridge:
         match command:
             case Help():
                 return help_text()
-            case NotYet():
-                return _NOT_YET
             case Ask(text):
                 return self._ask(text)
             case Review(base, focus):
@@ -75,6 +72,14 @@ class Bridge:
                 return self._start()
             case Stop(force):
                 return self._stop(force)
+            case SubmitTask(text):
+                return self._tasks.submit(text)
+            case ListTasks():
+                return self._tasks.overview()
+            case ShowResult(task):
+                return self._tasks.result(task)
+            case CancelTask(task):
+                return self._tasks.cancel(task)
             case _:
                 assert_never(command)
 
@@ -82,6 +87,12 @@ class Bridge:
     def named(self) -> Named:
         """The session's instance; bound when it is first wanted, for /codex-help needs none."""
         return self.find()
+
+    @property
+    def _tasks(self) -> SessionTasks:
+        from codexctl.claude.session_tasks import SessionTasks
+
+        return SessionTasks(self.session, lambda: self.named)
 
     @property
     def _left_s(self) -> float:

@@ -37,6 +37,7 @@ from codexctl.claude.answer_text import Notices, error_text, late_text, source_l
 from codexctl.claude.bridge import Bridge
 from codexctl.claude.lease import bound_instance, claude_pid
 from codexctl.claude.mcp_tools import TOOLS
+from codexctl.claude.session_tasks import SessionTasks
 from codexctl.claude.slash import Status
 from codexctl.feed import FeedItem, TurnFeed
 from codexctl.instance_ref import Named, working_directory
@@ -115,6 +116,10 @@ class _Tools:
                     return await self._turn(context, lambda session: self._begin_review(session, arguments))
                 case "status":
                     return _result(await asyncio.to_thread(self._status))
+                case "task_submit" | "task_status" | "task_result":
+                    return _result(await asyncio.to_thread(self._task, params.name, arguments))
+                case "cancel" if _text(arguments, "task"):
+                    return _result(await asyncio.to_thread(self._task, "cancel", arguments))
                 case "cancel":
                     return _result(await asyncio.to_thread(self._cancel, _text(arguments, "turn")))
                 case unknown:
@@ -189,6 +194,24 @@ class _Tools:
                 request.instance.CopyFrom(self._named(session).ref())
             turn = session.client(start=False).call("Turns.Interrupt", request, InterruptResponse, timeout_s=30).turn
             return f"{source_line(turn)}: {ended_line(turn)}"
+        finally:
+            session.close()
+
+    def _task(self, tool: str, arguments: Arguments) -> str:
+        session = self._session()
+        tasks = SessionTasks(session, lambda: self._named(session))
+        try:
+            match tool:
+                case "task_submit":
+                    order, worktree = _text(arguments, "order"), arguments.get("worktree") is True
+                    return tasks.submit(order, profile=_text(arguments, "profile"), worktree=worktree)
+                case "task_result":
+                    return tasks.result(_text(arguments, "task"))
+                case "cancel":
+                    return tasks.cancel(_text(arguments, "task"))
+                case _:
+                    named = _text(arguments, "task")
+                    return tasks.show(named) if named else tasks.overview()
         finally:
             session.close()
 

@@ -1,10 +1,9 @@
-"""The tools of `codexctl mcp`, as Claude Code's model sees them.
-
-Background tasks are not offered before they exist: a tool that always refuses would only cost context.
-"""
+"""The tools of `codexctl mcp`, as Claude Code's model sees them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import mcp_types as types
@@ -15,8 +14,11 @@ _LOOKS = types.ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_w
 _ENDS = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
-def _schema(required: tuple[str, ...] = (), **properties: str) -> dict[str, Any]:
+def _schema(
+    required: tuple[str, ...] = (), switches: Mapping[str, str] = MappingProxyType({}), **properties: str
+) -> dict[str, Any]:
     described = {name: {"type": "string", "description": text} for name, text in properties.items()}
+    described |= {name: {"type": "boolean", "description": text} for name, text in switches.items()}
     return {"type": "object", "properties": described, "required": list(required), "additionalProperties": False}
 
 
@@ -58,10 +60,49 @@ TOOLS = (
         annotations=_LOOKS,
     ),
     types.Tool(
+        name="task_submit",
+        title="Give Codex work for the background",
+        description=(
+            "Hand work to a Codex of its own and go on at once; the answer is a task's id. It works in the same "
+            "directory, at the same time as you, with a conversation of its own: give it all it needs, and work that "
+            "does not touch what you change, or `worktree`. It goes on when this session ends. Look with task_status, "
+            "fetch with task_result."
+        ),
+        input_schema=_schema(
+            ("order",),
+            {"worktree": "Whether it works in a git worktree of its own, on a branch that the result names."},
+            order="The whole order, in words that need no other context.",
+            profile="high (thinks longest), default, low, or one of the user's own; without it this session's.",
+        ),
+        annotations=_WORKS,
+    ),
+    types.Tool(
+        name="task_status",
+        title="How far background work is",
+        description="The tasks of this session, newest first, with what each does now; or one of them. Costs nothing.",
+        input_schema=_schema(task="The task's id; without it all of this session."),
+        annotations=_LOOKS,
+    ),
+    types.Tool(
+        name="task_result",
+        title="What came of background work",
+        description=(
+            "The answer of a task that has ended, with how it ended and the files that it changed. Does not wait: of a "
+            "task that goes on it says how far it is. Name the task's id when you pass the answer on."
+        ),
+        input_schema=_schema(task="The task's id; without it the latest of this session that has ended."),
+        annotations=_LOOKS,
+    ),
+    types.Tool(
         name="cancel",
-        title="Stop a turn of Codex",
-        description="Stop a turn of this session's Codex that runs or waits. What it has changed stays changed.",
-        input_schema=_schema(turn="The turn's id; without it the running one."),
+        title="Stop a turn or a task of Codex",
+        description=(
+            "Stop a turn of this session's Codex that runs or waits, or a background task. What it has changed stays "
+            "changed."
+        ),
+        input_schema=_schema(
+            turn="The turn's id; without it, and without `task`, the running one.", task="The task's id."
+        ),
         annotations=_ENDS,
     ),
 )

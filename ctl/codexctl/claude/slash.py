@@ -65,13 +65,46 @@ class Review:
 
 
 @dataclass(frozen=True)
-class NotYet:
-    """Background work, which does not exist yet."""
+class SubmitTask:
+    """Hand work over; the text is as the person typed it."""
 
-    command: str
+    text: str
 
 
-Slash = Ask | ShowSettings | SetProfile | SetSwitch | Status | Start | Stop | Help | Review | NotYet
+@dataclass(frozen=True)
+class ListTasks:
+    """List the session's tasks."""
+
+
+@dataclass(frozen=True)
+class ShowResult:
+    """Show what came of a task; of the session's latest that has ended where `task` is empty."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class CancelTask:
+    """End a task."""
+
+    task: str
+
+
+Slash = (
+    Ask
+    | ShowSettings
+    | SetProfile
+    | SetSwitch
+    | Status
+    | Start
+    | Stop
+    | Help
+    | Review
+    | SubmitTask
+    | ListTasks
+    | ShowResult
+    | CancelTask
+)
 
 
 @dataclass(frozen=True)
@@ -93,10 +126,14 @@ USAGES = {
     "stop": Usage("[--force]", "/codex-stop --force", "stop it (--force: cut a running turn off); history stays"),
     "help": Usage("", "/codex-help", "this list"),
     "review": Usage("[--base REF] [FOCUS…]", "/codex-review --base main error handling", "have changes reviewed"),
-    "task": Usage("TEXT", "/codex-task port the tests to pytest", "background work (not yet)"),
-    "tasks": Usage("", "/codex-tasks", "list background work (not yet)"),
-    "result": Usage("[ID]", "/codex-result 01m7y31n671jfhvm", "result of background work (not yet)"),
-    "cancel": Usage("ID", "/codex-cancel 01m7y31n671jfhvm", "cancel background work (not yet)"),
+    "task": Usage(
+        "TEXT", "/codex-task port the tests to pytest", "work in the background; it goes on when Claude ends"
+    ),
+    "tasks": Usage("", "/codex-tasks", "this session's background work, and how far it is"),
+    "result": Usage(
+        "[ID]", "/codex-result 1f8k2m-01m7y31n671jfhvm", "what came of it; without ID of the latest that ended"
+    ),
+    "cancel": Usage("ID", "/codex-cancel 1f8k2m-01m7y31n671jfhvm", "end background work"),
 }
 """Every command by its name behind `codex:`; /codex-help lists them in this order."""
 
@@ -140,12 +177,20 @@ def parse(command: str, text: str) -> Slash:
             return Stop(force=bool(words))
         case "review":
             return _review(text)
-        case "task" | "tasks" | "result" | "cancel":
-            return NotYet(command)
+        case "task":
+            if not words:
+                raise _wrong(command, "what Codex shall do is missing")
+            return SubmitTask(text)
+        case "result" | "cancel":
+            if len(words) > 1:
+                raise _wrong(command, f"one task is named at a time, and there are {len(words)} words")
+            return _with_task(command, words[0] if words else "")
         case _ if words:
             raise _wrong(command, f"it takes nothing, and there is '{_short(text)}'")
         case "status":
             return Status()
+        case "tasks":
+            return ListTasks()
         case "start":
             return Start()
         case _:
@@ -162,6 +207,14 @@ def _switch(command: str, words: list[str]) -> bool:
             raise _wrong(command, "on or off is missing")
         case _:
             raise _wrong(command, f"'{_short(' '.join(words))}' is neither on nor off")
+
+
+def _with_task(command: str, task: str) -> Slash:
+    if command == "result":
+        return ShowResult(task)
+    if not task:
+        raise _wrong(command, "the task's ID is missing; /codex-tasks lists them")
+    return CancelTask(task)
 
 
 def _review(text: str) -> Review:

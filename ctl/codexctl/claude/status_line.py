@@ -26,10 +26,11 @@ def segment(paths: Paths, told: BinaryIO) -> str:
         return ""
     if not is_running(paths):
         return "codex: service stopped"
-    running, queued = status.get("running", 0), status.get("queued", 0)
+    running, queued, tasks = (status.get(name, 0) for name in ("running", "queued", "tasks"))
     parts = [f"codex: {status.get('state', '')}", status.get("profile", "")]
     parts += [f"{running} running"] if running else []
     parts += [f"{queued} waiting"] if queued else []
+    parts += [f"{tasks} task{'' if tasks == 1 else 's'}"] if tasks else []
     return one_line(" · ".join(map(str, filter(None, parts))))
 
 

@@ -11,7 +11,7 @@ from codexctl.session import unattended_session
 def command() -> None:
     """Serve Codex as tools on standard input and output; for the plugin, not for people.
 
-    The tools: ask, review, status, cancel.
+    The tools: ask, review, status, task_submit, task_status, task_result, cancel.
     """
     try:
         import mcp.server.stdio  # noqa: F401 # whether it is there

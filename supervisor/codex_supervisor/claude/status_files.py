@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from codex_control.paths import make_private_dir
+from codex_control.task_id import task_prefix
 
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
@@ -25,7 +27,9 @@ _BETWEEN_S = 0.2
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """What a status file holds, as JSON. `running` and `queued` count turns; `turn` is empty where none runs."""
+    """What a status file holds, as JSON. `running` and `queued` count turns; `turn` is empty where none runs. `tasks`
+    counts the session's tasks that run on this machine.
+    """
 
     instance: str
     state: str
@@ -33,6 +37,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     turn: str
     running: int
     queued: int
+    tasks: int
 
 
 class StatusFiles:
@@ -62,12 +67,13 @@ class StatusFiles:
             for lease in shell.record.leases
             if lease.gone_ns is None
         }
+        running = [shell.record.task.id for shell in self._fleet.of_tasks() if shell.record.task is not None]
         try:
             for session in self._written.keys() - wanted.keys():
                 (self._folder / f"{session}.json").unlink(missing_ok=True)
                 del self._written[session]
             for session, shell in wanted.items():
-                status = _status(shell)
+                status = _status(shell, running)
                 if self._written.get(session) != status:
                     self._write(session, status)
                     self._written[session] = status
@@ -85,8 +91,9 @@ class StatusFiles:
         fresh.replace(self._folder / f"{session}.json")
 
 
-def _status(shell: InstanceShell) -> SessionStatus:
+def _status(shell: InstanceShell, running_tasks: Sequence[str]) -> SessionStatus:
     turn = running_turn(shell.state) or ""
+    prefix = task_prefix(shell.record.id)
     return SessionStatus(
         instance=shell.record.id,
         state=state_name(shell.state),
@@ -94,4 +101,5 @@ def _status(shell: InstanceShell) -> SessionStatus:
         turn=turn,
         running=1 if turn else 0,
         queued=len(shell.core.queue),
+        tasks=sum(task.startswith(prefix) for task in running_tasks),
     )

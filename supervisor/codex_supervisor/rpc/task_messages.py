@@ -117,9 +117,8 @@ def event_message(task_id: str, event: TaskEvent, record: TaskRecord | None = No
     happened = event.event
     match happened.kind:
         case EventKind.CHANGED:
-            message.changed.message = happened.text
-            if happened.state is not None:
-                message.changed.state = tasks_pb2.TaskState.Value(f"TASK_STATE_{happened.state}")
+            state = f"TASK_STATE_{happened.state or 'UNSPECIFIED'}"
+            message.changed.CopyFrom(tasks_pb2.TaskChanged(state=state, message=happened.text))
         case EventKind.HEARTBEAT:
             message.heartbeat.SetInParent()
         case EventKind.PROGRESS:

@@ -22,6 +22,7 @@ import pytest
 from codexctl.__main__ import run
 
 from .fake_supervisor import PATIENCE_S, FakeSupervisor
+from .task_service import TaskService
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,6 +68,15 @@ def fake(home: Path) -> Iterator[FakeSupervisor]:
     supervisor.start()
     yield supervisor
     supervisor.stop()
+
+
+@pytest.fixture
+def service(home: Path, environment: dict[str, str]) -> Iterator[TaskService]:
+    """The service with tasks, and the embedded engine, that listens."""
+    made = TaskService(home)
+    made.start()
+    yield made
+    made.close()
 
 
 @dataclass(frozen=True)

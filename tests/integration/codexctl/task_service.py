@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
+from codex_control.errors import NotFound
 from codex_control.service.clock import SystemClock
-from codex_control.v1 import tasks_pb2_grpc, turns_pb2
+from codex_control.v1 import claude_pb2, claude_pb2_grpc, instances_pb2, instances_pb2_grpc, tasks_pb2_grpc, turns_pb2
 from codex_supervisor.config import Config
 from codex_supervisor.house import House
 from codex_supervisor.rpc.interceptor import CallInterceptor
@@ -45,6 +46,7 @@ class TaskService:
         self._thread.start()
         self._clock = SystemClock()
         self.calls: list[str] = []
+        self.instances: dict[str, instances_pb2.Instance] = {}
         self.engine: SqliteEngine = self.do(
             SqliteEngine.open(home / "state" / "tasks.db", clock=self._clock, policy=Policy(retries=1))
         )
@@ -65,6 +67,8 @@ class TaskService:
         # All that the service takes from its house.
         house = cast("House", SimpleNamespace(config=Config(), clock=self._clock))
         tasks_pb2_grpc.add_TasksServicer_to_server(TasksServicer(self.engine, house), server.grpc)
+        claude_pb2_grpc.add_ClaudeServicer_to_server(_OneSession(self.instances), server.grpc)
+        instances_pb2_grpc.add_InstancesServicer_to_server(_OneInstance(self.instances), server.grpc)
         await server.start()
         self._server = server
 
@@ -106,3 +110,28 @@ class TaskService:
         """End the attempt."""
         result = TaskResult(answer=answer, files_changed=tuple(files))
         self.do(self.engine.finish(claim, AttemptEnd(outcome, error, Note(result=result))))
+
+
+class _OneSession(claude_pb2_grpc.ClaudeServicer):
+    """Each session has the instance of its name."""
+
+    def __init__(self, instances: dict[str, instances_pb2.Instance]) -> None:
+        self._instances = instances
+
+    async def Bind(self, request: claude_pb2.BindRequest, context: Any) -> claude_pb2.BindResponse:  # noqa: N802
+        name = f"claude-{request.session_id}"
+        instance = self._instances.setdefault(name, instances_pb2.Instance(id=name, workspace=request.cwd))
+        instance.settings.profile = instance.settings.profile or "default"
+        return claude_pb2.BindResponse(instance=instance, process=request.process)
+
+
+class _OneInstance(instances_pb2_grpc.InstancesServicer):
+    def __init__(self, instances: dict[str, instances_pb2.Instance]) -> None:
+        self._instances = instances
+
+    async def Get(  # noqa: N802
+        self, request: instances_pb2.GetInstanceRequest, context: Any
+    ) -> instances_pb2.GetInstanceResponse:
+        if request.instance.id not in self._instances:
+            raise NotFound(what="there is no such instance")
+        return instances_pb2.GetInstanceResponse(instance=self._instances[request.instance.id])

@@ -187,12 +187,6 @@ def test_review(hook: Hook, fake: FakeSupervisor, ctl: Ctl) -> None:
     assert fake.last(tpb.ReviewRequest).target == tpb.ReviewTarget(uncommitted=True)
 
 
-@pytest.mark.parametrize("name", ["task", "tasks", "result", "cancel"])
-def test_background_work_is_not_there_yet_and_says_so(hook: Hook, fake: FakeSupervisor, name: str) -> None:
-    assert slash(hook, name, "x").startswith("Background tasks do not exist yet")
-    assert fake.requests == []
-
-
 def test_service_that_does_not_run_is_no_error_of_claude(ctl: Ctl) -> None:
     told = json.dumps({"session_id": "s", "command_name": "codex:ask", "command_args": "hi"}).encode()
     assert "the service is not running" in reason(ctl("hook", "expand", stdin=told))

@@ -77,9 +77,11 @@ def server(ctl: Ctl, fake: FakeSupervisor) -> Iterator[Server]:
 
 def test_tools_are_described_honestly(server: Server) -> None:
     tools = {tool["name"]: tool for tool in server.result(server.send("tools/list"))["tools"]}
-    assert set(tools) == {"ask", "review", "status", "cancel"}
-    assert [name for name, tool in tools.items() if tool["annotations"]["readOnlyHint"]] == ["status"]
-    assert tools["ask"]["annotations"]["destructiveHint"] is True
+    assert set(tools) == {"ask", "review", "status", "task_submit", "task_status", "task_result", "cancel"}
+    reading = {name for name, tool in tools.items() if tool["annotations"]["readOnlyHint"]}
+    assert reading == {"status", "task_status", "task_result"}
+    changing = [tools[name]["annotations"]["destructiveHint"] for name in tools.keys() - reading]
+    assert changing == [True] * 4
 
 
 def test_ask_answers_with_its_source_and_tells_progress(server: Server, fake: FakeSupervisor) -> None:
@@ -135,7 +137,8 @@ def test_client_that_goes_away_leaves_the_turn_running(server: Server, fake: Fak
 
 def test_errors_are_told_to_the_model(server: Server, fake: FakeSupervisor) -> None:
     assert server.call("ask", question=" ") == ("the question is empty.\ngive `question` some text", True)
-    assert server.call("task_submit") == ("there is no tool task_submit.\nthere are ask, review, status, cancel", True)
+    tools = "ask, review, status, task_submit, task_status, task_result, cancel"
+    assert server.call("task_go") == (f"there is no tool task_go.\nthere are {tools}", True)
     fake.errors["Ask"] = NotFound("there is no profile hihg", next_step="did you mean high?")
     assert server.call("ask", question="x") == ("there is no profile hihg.\ndid you mean high?", True)
 

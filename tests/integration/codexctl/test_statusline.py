@@ -13,7 +13,15 @@ from tests.support.spending import least_cpu_s
 from .conftest import Ctl
 from .fake_supervisor import FakeSupervisor
 
-BUSY = {"instance": "claude-1", "state": "busy", "profile": "high", "turn": "01T", "running": 1, "queued": 2}
+BUSY = {
+    "instance": "claude-1",
+    "state": "busy",
+    "profile": "high",
+    "turn": "01T",
+    "running": 1,
+    "queued": 2,
+    "tasks": 0,
+}
 TOLD = b'{"session_id": "s-1", "model": {"display_name": "Opus"}}'
 
 
@@ -32,6 +40,10 @@ def test_what_it_says(ctl: Ctl, fake: FakeSupervisor, status_file: Path) -> None
     assert ctl("statusline", "--json", stdin=TOLD).json == {"text": "codex: busy · high · 1 running · 2 waiting"}
     status_file.write_text(json.dumps(BUSY | {"state": "ready\x1b[31m", "running": 0, "queued": 0}))
     assert ctl("statusline", stdin=TOLD).out == "codex: ready · high\n"
+    status_file.write_text(json.dumps(BUSY | {"tasks": 1}))
+    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · 1 running · 2 waiting · 1 task\n"
+    status_file.write_text(json.dumps(BUSY | {"running": 0, "queued": 0, "tasks": 3}))
+    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · 3 tasks\n"
     assert fake.requests == []
 
 

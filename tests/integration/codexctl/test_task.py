@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -20,15 +19,6 @@ from tests.support.waiting import wait_for_sync
 from .conftest import Ctl
 from .task_service import TaskService
 from .test_terminal import plain
-
-
-@pytest.fixture
-def service(home: Path, environment: dict[str, str]) -> Iterator[TaskService]:
-    """A service that listens."""
-    made = TaskService(home)
-    made.start()
-    yield made
-    made.close()
 
 
 def submitted(ctl: Ctl, *arguments: str) -> str:

@@ -10,16 +10,19 @@ from codexctl.claude.plugin import PLUGIN, TEMPLATE
 from codexctl.claude.slash import (
     USAGES,
     Ask,
+    CancelTask,
     Help,
-    NotYet,
+    ListTasks,
     Review,
     SetProfile,
     SetSwitch,
+    ShowResult,
     ShowSettings,
     Slash,
     Start,
     Status,
     Stop,
+    SubmitTask,
     help_text,
     parse,
 )
@@ -45,8 +48,11 @@ from hypothesis import strategies as st
         ("review", "--base main", Review("main", "")),
         ("review", "--base main  a\nb ", Review("main", "a\nb ")),
         ("review", "--base=v1.0 a", Review("v1.0", "a")),
-        ("task", "", NotYet("task")),
-        ("cancel", "x", NotYet("cancel")),
+        ("task", " a  b\n", SubmitTask(" a  b\n")),
+        ("tasks", " ", ListTasks()),
+        ("result", "", ShowResult("")),
+        ("result", " T-1\n", ShowResult("T-1")),
+        ("cancel", "T-1", CancelTask("T-1")),
     ],
 )
 def test_what_is_meant(command: str, text: str, meant: Slash) -> None:
@@ -63,7 +69,7 @@ def test_any_text_is_understood_or_refused_with_an_example(command: str, text: s
     if refused is not None:
         assert USAGES[command].example in refused.next_step
         assert len(refused.what) < 200
-    assert not isinstance(meant, Ask) or meant.text == text
+    assert not isinstance(meant, Ask | SubmitTask) or meant.text == text
 
 
 @pytest.mark.parametrize("command", USAGES)
