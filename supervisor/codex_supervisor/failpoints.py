@@ -11,7 +11,7 @@ from typing import Literal
 
 _ARMED = os.environ.get("CODEX_SUPERVISOR_FAILPOINT", "")
 
-Failpoint = Literal["turn-committed", "child-recorded", "child-spawned", "turn-sent"]
+Failpoint = Literal["turn-committed", "child-recorded", "child-spawned", "turn-sent", "cancel-recorded"]
 
 
 def reach(name: Failpoint) -> None:

@@ -201,3 +201,33 @@ async def test_killed_after_it_carried_a_turn_on_and_before_it_said_so(
     (report,) = [event.recovery for event in events if event.HasField("recovery")]
     assert list(report.superseded_item_ids) == [text.text.item_id]
     assert stub_model.received == 2
+
+
+@pytest.mark.parametrize("child_too", [False, True], ids=["child runs on", "child dies too"])
+async def test_a_cancel_outlives_the_supervisor_that_was_told(
+    supervisor: RunningSupervisor, stub_model: StubModel, child_too: bool
+) -> None:
+    await supervisor.stop()
+    supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"] = "cancel-recorded"
+    await supervisor.start()
+    gate = stub_model.gate()
+    stub_model.script(Text("begun, "), gate.step, Text("and never finished"))
+    async with asking(supervisor, "one that is not wanted any more") as asked:
+        await asked.reached("text")
+        child = await child_pid(supervisor)
+        interrupt = turns_pb2.InterruptRequest(turn_id=asked.request.request_id)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await supervisor.client.turns.Interrupt(interrupt, timeout=20)
+        assert supervisor.process is not None
+        assert await asyncio.wait_for(supervisor.process.wait(), 20) == -signal.SIGKILL
+        if child_too:
+            os.kill(child, signal.SIGKILL)
+        del supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"]
+        await supervisor.kill()
+        await supervisor.start()
+    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    assert (turn.outcome, turn.cause) == (outcome_pb2.OUTCOME_CANCELLED, outcome_pb2.CAUSE_USER)
+    assert turn.recoveries == 0
+    assert stub_model.received == 1, "nothing was asked again"
+    gate.release()
+    assert (await supervisor.client.ask("and now")).outcome == outcome_pb2.OUTCOME_COMPLETED

@@ -13,7 +13,7 @@ from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.identity import living_tokens, verify
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import adopt_child, end_unknown, take_down
-from codex_supervisor.instance.events import ChildAdopted, TurnAccepted, TurnFound
+from codex_supervisor.instance.events import CancelWanted, ChildAdopted, TurnAccepted, TurnFound
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.store.records import Cause, ChildRecord, InstanceRecord, Outcome, TurnRecord
@@ -75,6 +75,10 @@ async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecor
     for run in runs:
         if run is not sent:
             shell.dispatch(TurnAccepted(run.record.id))
+    for run in runs:
+        if (cause := run.record.request.wanted_end) is not None:
+            # Whoever wanted it may have died with the supervisor that was told.
+            shell.dispatch(CancelWanted(run.record.id, cause))
 
 
 async def _adopt_newest(shell: InstanceShell, children: list[ChildRecord]) -> AwakeChild | None:

@@ -23,6 +23,7 @@ from codex_supervisor.child.notifications import ConfigWarningNotification, Noti
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess
 from codex_supervisor.config import InstancesConfig
+from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.instance.budget import Policy, RestartBudget
 from codex_supervisor.instance.children import bring_up, take_down
@@ -76,6 +77,9 @@ MAX_CODEX_WARNINGS = 50
 
 # Wait between two tries to write a record while the disk is full or the store is not there.
 _WRITE_RETRY_S = 1.0
+
+# How long the end of a turn waits for the record of the wish for it: a slow disk must not keep a turn running.
+_WISH_LIMIT_S = 1.0
 
 
 def policy_of(limits: InstancesConfig) -> Policy:
@@ -495,6 +499,21 @@ class InstanceShell:
 
     def cancel_turn(self, turn: str, cause: Cause) -> None:
         """Ask for the end of a turn; its record tells when it has come."""
+        if cause is Cause.USER and turn in self.runs:
+            self.house.tasks.start(self._cancel(turn, cause), f"cancel {turn}")
+        else:
+            # What a clock or a bound wants, it wants of the next supervisor too.
+            self.dispatch(CancelWanted(turn, cause))
+
+    async def _cancel(self, turn: str, cause: Cause) -> None:
+        # The wish first: who has it may be gone when the next supervisor takes the turn up.
+        try:
+            async with asyncio.timeout(_WISH_LIMIT_S):
+                await self.house.store.want_end(turn, cause)
+        except (CodexError, TimeoutError) as error:
+            # It has ended, or the disk is full: what can be done now is done now.
+            _log.info("cancel_not_recorded", extra={"turn": turn, "error": str(error)})
+        reach("cancel-recorded")
         self.dispatch(CancelWanted(turn, cause))
 
     def recycle(self, generation: int) -> None:

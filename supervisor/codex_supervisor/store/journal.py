@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from codex_control.errors import NotFound, WrongState
 
-from codex_supervisor.store.records import CommandRecord, EventRow, FileRecord, TurnEnd, TurnRecord, Usage
+from codex_supervisor.store.records import Cause, CommandRecord, EventRow, FileRecord, TurnEnd, TurnRecord, Usage
 from codex_supervisor.store.rows import TURN_COLUMNS, end_values, to_json, turn_from_row, turn_values
 
 # The parts that are put into statements are constants of these modules, never a caller's text.
@@ -58,6 +59,15 @@ def mark_sent(db: sqlite3.Connection, turn_id: str, thread_id: str, sent_ns: int
 def mark_started(db: sqlite3.Connection, turn_id: str, codex_turn_id: str) -> None:
     """Write down Codex's id of the turn."""
     _change(db, turn_id, "UPDATE turns SET codex_turn_id = ?", (codex_turn_id,))
+
+
+def want_end(db: sqlite3.Connection, turn_id: str, cause: Cause) -> None:
+    """Write down that somebody wants the turn to end."""
+    turn = _by(db, "id", turn_id)
+    if not isinstance(turn, TurnRecord) or turn.outcome is not None:
+        raise _not_open(db, turn_id)
+    request = msgspec.structs.replace(turn.request, wanted_end=cause)
+    _change(db, turn_id, "UPDATE turns SET request = ?", (to_json(request),))
 
 
 def bump_recovery(db: sqlite3.Connection, turn_id: str) -> int:

@@ -132,6 +132,8 @@ class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """When it was accepted: what its time limit counts from."""
     review: ReviewRecord | None = None
     """Set where the turn is a review; `prompt` then says in words of what."""
+    wanted_end: Cause | None = None
+    """Why somebody wants it to end, from the moment on in which that is known: whoever has the turn next ends it."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -24,6 +24,7 @@ from codex_supervisor.store.history import Question
 from codex_supervisor.store.housekeeping import Housekeeper, Limits
 from codex_supervisor.store.journal import InArchive
 from codex_supervisor.store.records import (
+    Cause,
     ChildRecord,
     CommandRecord,
     EventRow,
@@ -237,6 +238,10 @@ class Store:
     async def mark_started(self, turn_id: str, *, codex_turn_id: str) -> None:
         """Write down Codex's id of the turn. Raises like `mark_sent`."""
         await self._writer.call(lambda db: journal.mark_started(db, turn_id, codex_turn_id))
+
+    async def want_end(self, turn_id: str, cause: Cause) -> None:
+        """Write down, before it is done, that the turn is to end for `cause`. Raises like `mark_sent`."""
+        await self._writer.call(lambda db: journal.want_end(db, turn_id, cause))
 
     async def bump_recovery(self, turn_id: str) -> int:
         """Count one more recovery of the turn and return the count. Raises like `mark_sent`."""

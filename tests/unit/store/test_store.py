@@ -147,6 +147,7 @@ async def test_nothing_is_added_to_an_ended_turn(store: Store) -> None:
         store.mark_sent("turn-1", thread_id="x", sent_ns=1),
         store.mark_started("turn-1", codex_turn_id="x"),
         store.bump_recovery("turn-1"),
+        store.want_end("turn-1", Cause.USER),
         store.save_progress("turn-1", [], [], Usage()),
         store.append_events("turn-1", events(9)),
     ):
@@ -160,6 +161,7 @@ async def test_unknown_turns(store: Store) -> None:
         store.mark_sent("nobody", thread_id="x", sent_ns=1),
         store.mark_started("nobody", codex_turn_id="x"),
         store.bump_recovery("nobody"),
+        store.want_end("nobody", Cause.USER),
         store.append_events("nobody", events(1)),
         store.finish_turn("nobody", end(), []),
         store.read_events("nobody", 0, 1, 1),
@@ -244,3 +246,11 @@ async def test_reads_go_on_while_the_writer_is_busy(store: Store) -> None:
         reads += 1
     await writing
     assert reads > 1
+
+
+async def test_the_wish_for_an_end_is_kept_with_the_turn(store: Store) -> None:
+    await store.accept_turn(turn(1), [])
+    await store.want_end("turn-1", Cause.USER)
+    (kept,) = await store.unfinished_turns()
+    assert kept.request.wanted_end is Cause.USER
+    assert kept.request.prompt == turn(1).request.prompt
