@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -170,9 +171,8 @@ def _added(text: str, endpoint: Endpoint) -> str:
         # `endpoints:` or `endpoints: []`
         end = text.index("\n", max(at.end_mark.index, node.end_mark.index if node.value else 0))
         colon = text.index(":", at.end_mark.index) + 1
-        rest = text[colon:end]
-        comment = rest[rest.index("#") - 1 :] if " #" in rest else ""
-        new = text[:colon] + comment + "\n" + _indented(written, 2) + text[end + 1 :]
+        comment = re.search(r"\s+#.*", text[colon:end])
+        new = text[:colon] + (comment[0] if comment else "") + "\n" + _indented(written, 2) + text[end + 1 :]
     elif root is None or (isinstance(root, yaml.MappingNode) and not root.flow_style):
         new = text + "endpoints:\n" + _indented(written, 2)
     else:
@@ -204,7 +204,7 @@ def _items(text: str, listed: yaml.SequenceNode) -> _Items:
         # An item may begin below its dash.
         while not lines[line][dash:].startswith("-"):
             line -= 1
-        while lines[line - 1].lstrip().startswith("#"):
+        while lines[line - 1].lstrip().startswith("#") and _indent(lines[line - 1]) <= dash:
             line -= 1
         starts.append(line)
     end = _last_line(listed) + 1

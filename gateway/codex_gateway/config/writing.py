@@ -32,7 +32,16 @@ def values_to_write(struct: msgspec.Struct) -> dict[str, Any]:
 
 def write_yaml(values: Any) -> str:
     """Return plain values as YAML in block style, keys in their order."""
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=False))
+    return str(
+        yaml.dump(values, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=False)
+    )
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a value out wherever it stands: our own reader refuses anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the base class hands it in)
+        return True
 
 
 def write_config(struct: msgspec.Struct) -> str:
