@@ -1,4 +1,4 @@
-"""Ids of answers and items in the client's dialect, made of the endpoint's own so that both can be found in the records."""
+"""Ids of answers and items in the client's dialect, made of the endpoint's own so that both can be found."""
 
 from __future__ import annotations
 

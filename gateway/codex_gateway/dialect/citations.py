@@ -10,8 +10,8 @@ from codex_gateway.dialect.neutral import Dialect, JsonObject
 def url_citation(annotation: JsonObject, origin: Dialect, text_length: int, offset: int = 0) -> JsonObject | None:
     """OpenAI's citation (Responses' flat form) of a text part; None where it cites no web page.
 
-    Messages cites with a whole text block, so the citation covers the part's `text_length` characters. `offset` is where
-    the part begins in the text that the citation is written for.
+    Messages cites with a whole text block, so the citation covers the part's `text_length` characters. `offset` is
+    where the part begins in the text that the citation is written for.
     """
     match origin:
         case Dialect.RESPONSES:

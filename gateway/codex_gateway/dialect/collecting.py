@@ -105,4 +105,6 @@ def collect(events: Iterable[Event]) -> Answer:
                 finished = event
             case Failed():
                 raise AnswerFailed(event.error)
+            case _:
+                pass
     return Answer(started, tuple(part.whole() for part in parts.values()), finished, usage)

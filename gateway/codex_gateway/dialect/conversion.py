@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import Struct
 
 from codex_gateway.dialect.chat.answer import write_answer as write_chat
-from codex_gateway.dialect.chat.stream import ChatReader, ChatWriter
+from codex_gateway.dialect.chat.reader import ChatReader
+from codex_gateway.dialect.chat.writer import ChatWriter
 from codex_gateway.dialect.collecting import collect
 from codex_gateway.dialect.malformed import INCOMPLETE, AnswerFailed
 from codex_gateway.dialect.messages.answer import write_answer as write_messages
-from codex_gateway.dialect.messages.stream import MessagesReader, MessagesWriter
+from codex_gateway.dialect.messages.reader import MessagesReader
+from codex_gateway.dialect.messages.writer import MessagesWriter
 from codex_gateway.dialect.neutral import (
     Dialect,
     Error,
@@ -31,6 +33,8 @@ from codex_gateway.dialect.restoring import Restorer
 from codex_gateway.dialect.sse import MAX_EVENT_BYTES, EventTooLarge, SseReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codex_gateway.dialect import sse
     from codex_gateway.dialect.facts import WayBack
     from codex_gateway.dialect.neutral import Event, JsonObject
@@ -108,7 +112,7 @@ READERS: Final[dict[Dialect, type[Reader]]] = {
     Dialect.CHAT: ChatReader,
     Dialect.RESPONSES: ResponsesReader,
 }
-_WRITERS: Final = {
+_WRITERS: Final[dict[Dialect, Callable[[WayBack, int, str], Writer]]] = {
     Dialect.MESSAGES: MessagesWriter,
     Dialect.CHAT: ChatWriter,
     Dialect.RESPONSES: ResponsesWriter,
@@ -190,7 +194,7 @@ class ConvertedStream:
                     # Another endpoint may still be asked; the client gets an answer with a status.
                     self.first_event_error = event.error  # type: ignore[union-attr]
                     return []
-            elif kind is Ping and not self._given:
+            elif kind is Ping and not (self._given or given):
                 continue
             try:
                 written = write(event)

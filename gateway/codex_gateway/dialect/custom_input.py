@@ -52,8 +52,7 @@ class CustomInput:
             self._begun = True
             held = held[begin.end() :]
         inside = _STRING.match(held)
-        assert inside is not None
-        end = inside.end()
+        end = 0 if inside is None else inside.end()
         self._held = held[end:]
         self._closed = self._held.startswith('"')
         text = _decoded(held[:end])

@@ -54,7 +54,9 @@ _BILLING: Final = re.compile(
 )
 """How makers say that a key has nothing left to spend."""
 
-_WAIT: Final = re.compile(r"(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(ms|s|seconds?)?\b", re.IGNORECASE)
+_WAIT: Final = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(ms|s|seconds?)?\b", re.IGNORECASE
+)
 
 
 def kind_of(status: int | None, message: str) -> ErrorKind:

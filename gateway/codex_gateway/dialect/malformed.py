@@ -30,7 +30,10 @@ class AnswerFailed(Exception):
 
 
 INCOMPLETE: Final = Error(
-    ErrorKind.UNAVAILABLE, "The endpoint ended its answer early, without a reason.", status=502, code="incomplete_answer"
+    ErrorKind.UNAVAILABLE,
+    "The endpoint ended its answer early, without a reason.",
+    status=502,
+    code="incomplete_answer",
 )
 """The endpoint's stream ended without its last event."""
 

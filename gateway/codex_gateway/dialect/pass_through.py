@@ -1,4 +1,5 @@
-"""Streams between the same dialect: bytes stay as they are. Watched are tokens, an error as the first event, and the end."""
+"""Streams between the same dialect: bytes stay as they are. Watched are tokens, a first event that is an error, and the
+end."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from codex_gateway.dialect.facts import WayBack
 from codex_gateway.dialect.messages.errors import read_error_object as read_messages_error
 from codex_gateway.dialect.messages.errors import write_error as write_messages_error
 from codex_gateway.dialect.messages.stop import read_stop as read_messages_stop
-from codex_gateway.dialect.messages.stream import PING
 from codex_gateway.dialect.messages.usage import read_usage as read_messages_usage
+from codex_gateway.dialect.messages.writer import PING
 from codex_gateway.dialect.neutral import (
     Dialect,
     Error,
@@ -93,7 +94,7 @@ class PassThrough:
         if not whole or not (events or self._given):
             return []
         self._given = True
-        return [whole if self._model is None else self._echo(whole)]
+        return [whole if self._model is None else self._echo(whole, self._model)]
 
     def end(self, error: UpstreamEnd | None = None) -> list[bytes]:
         """See StreamConversion."""
@@ -106,9 +107,10 @@ class PassThrough:
                 self._watch(event)
             if self.first_event_error is not None:
                 return []
-            if events:
-                rest = bytes(self._held) + b"\n\n"
-                given.append(rest if self._model is None else self._echo(rest))
+            if events or self._given:
+                # With the blank line that is missing, or the half of a line end that came last.
+                rest = bytes(self._held) + (b"\n\n" if events else b"")
+                given.append(rest if self._model is None else self._echo(rest, self._model))
                 self._given = True
         self._held.clear()
         if self._stop is not None and self.outcome is None:
@@ -166,22 +168,20 @@ class PassThrough:
         writer.write(Started(str(self._response.get("id") or "")))
         return writer.write(Failed(error))
 
-    def _echo(self, data: bytes) -> bytes:
+    def _echo(self, data: bytes, model: bytes) -> bytes:
         """`data`, whole events, with the model's name that the client knows."""
-        assert self._model is not None
-        name = b'"model":' + self._model.replace(b"\\", rb"\\")
+        name = b'"model":' + model
         if self._dialect is Dialect.CHAT:
             # Inside a JSON text quotes are escaped, so this finds names of fields only; each chunk has one.
             return b"\n".join(_MODEL.sub(lambda _: name, line, count=1) for line in data.split(b"\n"))
         telling = b"message_start" if self._dialect is Dialect.MESSAGES else b'"response"'
         return b"\n".join(
-            self._with_model(line) if line.startswith(b"data:") and telling in line else line
+            self._with_model(line, model) if line.startswith(b"data:") and telling in line else line
             for line in data.split(b"\n")
         )
 
-    def _with_model(self, line: bytes) -> bytes:
+    def _with_model(self, line: bytes, model: bytes) -> bytes:
         """A `data` line whose message or response bears the client's name of the model."""
-        assert self._model is not None
         try:
             value = msgspec.json.decode(line[5:])
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -189,7 +189,7 @@ class PassThrough:
         holder = value.get("message" if self._dialect is Dialect.MESSAGES else "response")
         if not isinstance(holder, dict) or "model" not in holder:
             return line
-        holder["model"] = msgspec.json.decode(self._model)
+        holder["model"] = msgspec.json.decode(model)
         return b"data: " + msgspec.json.encode(value) + (b"\r" if line.endswith(b"\r") else b"")
 
     def _told_error(self, error: Error) -> None:
@@ -216,6 +216,8 @@ class PassThrough:
                     self.outcome = self.outcome or Outcome(self._stop.reason if self._stop else StopReason.END)
                 case "error":
                     self._told_error(read_messages_error(told.get("error")))
+                case _:
+                    pass
 
     def _count_messages(self, holder: Any) -> None:
         if isinstance(holder, dict):
@@ -250,7 +252,9 @@ class PassThrough:
         told = _decoded(event.data)
         kind = str(told.get("type") or name)
         if kind == "error":
-            self._told_error(read_openai_error(told.get("error") or {key: told.get(key) for key in ("message", "code")}))
+            self._told_error(
+                read_openai_error(told.get("error") or {key: told.get(key) for key in ("message", "code")})
+            )
             return
         response = told.get("response")
         if kind not in _TELLING_EVENTS or not isinstance(response, dict):

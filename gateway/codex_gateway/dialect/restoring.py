@@ -1,8 +1,8 @@
 """The way back: an endpoint's events as the client shall see them, before they are written.
 
-Names of tools and ids of calls become the client's own again, a custom tool's input comes out of its wrapping, texts end
-at stop sequences that the endpoint could not be told, reasoning that was not asked for goes, and the reason of the end
-agrees with what was said.
+Names of tools and ids of calls become the client's own again, a custom tool's input comes out of its wrapping, texts
+end at stop sequences that the endpoint could not be told, reasoning that was not asked for goes, and the reason of the
+end agrees with what was said.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import msgspec
 from codex_gateway.dialect.custom_input import CustomInput, wrapped
 from codex_gateway.dialect.neutral import (
     Dialect,
-    Failed,
     Finished,
     PartEnded,
     PartStarted,
@@ -50,7 +49,7 @@ class _Call:
 class Restorer:
     """Events in, events out: most of them pass as they are."""
 
-    __slots__ = ("_calls", "_cutter", "_cuts", "_dropped", "_has_calls", "_way_back")
+    __slots__ = ("_calls", "_cuts", "_cutter", "_dropped", "_has_calls", "_way_back")
 
     def __init__(self, way_back: WayBack) -> None:
         self._way_back = way_back
@@ -68,7 +67,7 @@ class Restorer:
             if self._cutter is None:
                 out.append(event)
             else:
-                self._cut(event, out)  # type: ignore[arg-type]
+                self._cut(event, self._cutter, out)  # type: ignore[arg-type]
             return
         if kind is Finished:
             out.append(self._finished(event))  # type: ignore[arg-type]
@@ -164,11 +163,10 @@ class Restorer:
                 out.append(TextDelta(index, rest))
         out.append(event)
 
-    def _cut(self, event: TextDelta, out: list[Event]) -> None:
-        assert self._cutter is not None
+    def _cut(self, event: TextDelta, cutter: Cutter, out: list[Event]) -> None:
         if event.index not in self._cuts:
             return
-        text = self._cutter.feed(event.text)
+        text = cutter.feed(event.text)
         if text:
             out.append(TextDelta(event.index, text))
 
@@ -181,6 +179,3 @@ class Restorer:
         if reason is StopReason.TOOL_USE and not self._has_calls:
             return Finished(StopReason.END, None, event.native_reason)
         return event
-
-
-__all__ = ["Failed", "Restorer"]

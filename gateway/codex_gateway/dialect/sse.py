@@ -1,8 +1,9 @@
 """Server-sent events: an incremental reader (bytes in any pieces -> events) and a writer.
 
-The reader knows the whole grammar of the HTML standard's event streams that model APIs use: lines that end with LF, CRLF
-or CR, also where a read splits CR from LF or one character's bytes; comments; `data` in several lines; a byte order mark.
-It differs in one point, on purpose: `finish` gives a last event that lacks its blank line, because upstreams close so.
+The reader knows the grammar of the HTML standard's event streams as far as model APIs use it: lines that end with LF,
+CRLF or CR, also where a read splits CR from LF or one character's bytes; comments; `data` in several lines; a byte
+order mark. It differs in one point, on purpose: `finish` gives a last event that lacks its blank line, because
+endpoints close so.
 """
 
 from __future__ import annotations

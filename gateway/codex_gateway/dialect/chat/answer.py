@@ -41,6 +41,8 @@ def write_answer(answer: Answer, way_back: WayBack, created_s: int, answer_id: s
                 refusals.append(part.text)
             case ToolCall():
                 calls.append(_call(part))
+            case _:
+                pass
     reason = write_stop(answer.finished, bool(refusals))
     if reason is None:
         raise AnswerFailed(INCOMPLETE)

@@ -25,7 +25,7 @@ _REASONS: Final = {
 
 
 def read_stop(finish_reason: str, stop_reason: Any, refused: bool) -> Finished:
-    """`finish_reason` of a choice; vLLM's `stop_reason` beside it names the stop sequence. An unknown word is an end."""
+    """`finish_reason` of a choice; vLLM's `stop_reason` beside it names the stop sequence. Unknown words are an end."""
     reason = _REASONS.get(finish_reason.lower(), StopReason.END)
     if reason is StopReason.END and isinstance(stop_reason, str) and stop_reason:
         return Finished(StopReason.STOP_SEQUENCE, stop_reason, finish_reason)
@@ -35,7 +35,7 @@ def read_stop(finish_reason: str, stop_reason: Any, refused: bool) -> Finished:
 
 
 def write_stop(finished: Finished, refused: bool) -> str | None:
-    """`finish_reason`; None where the answer is no success, and an error must be told. `refused`: it holds a refusal."""
+    """`finish_reason`; None where the answer is no success, but an error. `refused`: it holds a refusal."""
     match finished.reason:
         case StopReason.END | StopReason.STOP_SEQUENCE:
             return "stop"

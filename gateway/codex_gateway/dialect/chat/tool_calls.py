@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from codex_gateway.dialect.fragments import Fragments
 from codex_gateway.dialect.malformed import malformed
 from codex_gateway.dialect.neutral import PartEnded, PartStarted, ToolArguments, ToolCall, ToolKind
@@ -62,7 +64,7 @@ class ToolCalls:
             new = call.arguments.add(text) if text else ""
         elif isinstance(text, dict):
             # Some endpoints send the object itself, whole.
-            new = call.arguments.add(_json(text))
+            new = call.arguments.add(msgspec.json.encode(text).decode())
         else:
             new = ""
         if call.part is not None:
@@ -78,24 +80,25 @@ class ToolCalls:
         """
         for number, call in enumerate(self._calls):
             rest = call.arguments.end()
-            if call.part is None:
+            part = call.part
+            if part is None:
                 if not call.name:
                     if not call.id and not call.arguments.text:
                         continue
                     raise malformed("a tool call without a name")
                 call.id = call.id or f"call_{answer_id}_{number}"
-                self._begin(call, out)
+                part = self._begin(call, out)
             elif rest:
-                out.append(ToolArguments(call.part, rest))
-            assert call.part is not None
-            out.append(PartEnded(call.part))
+                out.append(ToolArguments(part, rest))
+            out.append(PartEnded(part))
 
-    def _begin(self, call: _Call, out: list[Event]) -> None:
-        call.part = self._next_part()
-        out.append(PartStarted(call.part, ToolCall(call.id, call.name, "", call.kind)))
+    def _begin(self, call: _Call, out: list[Event]) -> int:
+        part = call.part = self._next_part()
+        out.append(PartStarted(part, ToolCall(call.id, call.name, "", call.kind)))
         text = call.arguments.text
         if text:
-            out.append(ToolArguments(call.part, text))
+            out.append(ToolArguments(part, text))
+        return part
 
     def _find(self, index: Any, call_id: str, name: str) -> _Call:
         """The call that a fragment belongs to; a new one where it belongs to none."""
@@ -133,9 +136,3 @@ class ToolCalls:
         call = _Call(index)
         self._calls.append(call)
         return call
-
-
-def _json(value: dict[str, Any]) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from codex_gateway.dialect.answer_ids import messages_id
 from codex_gateway.dialect.malformed import INCOMPLETE, AnswerFailed
-from codex_gateway.dialect.messages.blocks import sealed_signature, search_results, tool_input, write_start
+from codex_gateway.dialect.messages.blocks import (
+    result_block,
+    sealed_signature,
+    search_results,
+    tool_input,
+    write_start,
+)
 from codex_gateway.dialect.messages.stop import write_stop
 from codex_gateway.dialect.messages.usage import write_usage
 from codex_gateway.dialect.neutral import (
@@ -74,7 +80,7 @@ def _blocks(part: Part, way_back: WayBack, cut_off: bool) -> list[JsonObject]:
         case WebSearchCall():
             block["input"] = {"query": part.query}
             if way_back.upstream is Dialect.RESPONSES:
-                results = write_start(search_results(part), way_back)
-                assert results is not None
-                return [block, results]
+                return [block, result_block(search_results(part))]
+        case _:
+            pass
     return [block]

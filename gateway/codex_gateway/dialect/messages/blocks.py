@@ -50,7 +50,8 @@ def read_block(block: Any) -> Part:
             if isinstance(content, dict):
                 return WebSearchResult(call_id, (), str(content.get("error_code") or "unavailable"))
             return WebSearchResult(call_id, tuple(content or ()))
-    return Opaque(Dialect.MESSAGES, block)
+        case _:
+            return Opaque(Dialect.MESSAGES, block)
 
 
 def query_of(value: Any) -> str:
@@ -90,11 +91,19 @@ def write_start(part: Part, way_back: WayBack) -> JsonObject | None:
         case WebSearchCall():
             return {"type": "server_tool_use", "id": search_id(part.id), "name": "web_search", "input": {}}
         case WebSearchResult():
-            content: Any = list(part.content)
-            if part.error_code is not None:
-                content = {"type": "web_search_tool_result_error", "error_code": part.error_code}
-            return {"type": "web_search_tool_result", "tool_use_id": search_id(part.id), "content": content}
-    return None
+            return result_block(part)
+        case Opaque() if part.origin is Dialect.MESSAGES:
+            return part.value
+        case _:
+            return None
+
+
+def result_block(found: WebSearchResult) -> JsonObject:
+    """What a search found."""
+    content: Any = list(found.content)
+    if found.error_code is not None:
+        content = {"type": "web_search_tool_result_error", "error_code": found.error_code}
+    return {"type": "web_search_tool_result", "tool_use_id": search_id(found.id), "content": content}
 
 
 def search_id(call_id: str) -> str:

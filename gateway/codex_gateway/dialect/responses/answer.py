@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codex_gateway.dialect.malformed import AnswerFailed
+from codex_gateway.dialect.malformed import INCOMPLETE, AnswerFailed
 from codex_gateway.dialect.neutral import Failed
 from codex_gateway.dialect.responses.writer import ResponsesWriter
 
@@ -25,5 +25,6 @@ def write_answer(events: Iterable[Event], way_back: WayBack, created_s: int, ans
         if isinstance(event, Failed):
             raise AnswerFailed(event.error)
         writer.write(event)
-    assert writer.response is not None
+    if writer.response is None:
+        raise AnswerFailed(INCOMPLETE)
     return writer.response

@@ -59,7 +59,8 @@ def read_item(item: Any) -> Part | None:
             )
         case "web_search_call":
             return read_search(item)
-    return Opaque(Dialect.RESPONSES, item)
+        case _:
+            return Opaque(Dialect.RESPONSES, item)
 
 
 def read_search(item: JsonObject) -> WebSearchCall:
@@ -139,7 +140,13 @@ def call_item(call: ToolCall, item_id: str, arguments: str, status: str) -> Json
                 "input": arguments,
             }
         case ToolKind.LOCAL_SHELL:
-            action = {"type": "exec", "env": {}, "timeout_ms": None, "working_directory": None, "user": None}
+            action: JsonObject = {
+                "type": "exec",
+                "env": {},
+                "timeout_ms": None,
+                "working_directory": None,
+                "user": None,
+            }
             return {
                 "id": item_id,
                 "type": "local_shell_call",

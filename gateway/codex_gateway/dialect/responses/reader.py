@@ -64,7 +64,7 @@ _decode = msgspec.json.Decoder(_Event).decode
 
 
 class _Open:
-    """A part that the endpoint has begun. How much was said is counted, so that what `done` repeats is not said twice."""
+    """A part that the endpoint has begun. What was said is counted, so that what `done` repeats is not said twice."""
 
     __slots__ = ("annotations", "index", "part", "said", "summary")
 
@@ -166,6 +166,8 @@ class ResponsesReader:
                 self.is_over = True
                 error = told.error if told.error is not None else {"message": told.message, "code": told.code}
                 out.append(Failed(read_error_object(error)))
+            case _:
+                pass
 
     def end(self, out: list[Event]) -> None:
         """The stream ended by itself: whole only after its last event, which has been handled."""
@@ -221,6 +223,8 @@ class ResponsesReader:
                 out.append(RefusalDelta(part.index, delta))
             case ToolCall():
                 out.append(ToolArguments(part.index, delta))
+            case _:
+                pass
 
     def _rest(self, part: _Open | None, whole: Any, out: list[Event]) -> None:
         """What `whole` says beyond what was said."""
@@ -263,8 +267,8 @@ class ResponsesReader:
             out.append(PartEnded(self._begin(part, out).index))
         else:
             begun = self._items.get(output_index) or self._add(output_index, item, out)
-            assert begun is not None
-            self._whole_item(begun, item, out)
+            if begun is not None:
+                self._whole_item(begun, item, out)
         self._done.add(output_index)
         self._done_ids.add(str(item.get("id")))
 
@@ -284,6 +288,8 @@ class ResponsesReader:
             case WebSearchCall():
                 self._searches += 1
                 whole = read_search(item)
+            case _:
+                pass
         out.append(PartEnded(begun.index, whole))
 
     def _close(self, content: _Open, out: list[Event]) -> None:

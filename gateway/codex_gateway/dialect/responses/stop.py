@@ -25,6 +25,8 @@ def read_end(response: JsonObject, status: str, refused: bool) -> Finished | Fai
             details: Any = response.get("incomplete_details") or {}
             reason = str(details.get("reason") or "incomplete")
             return Finished(_REASONS.get(reason, StopReason.INCOMPLETE), None, reason)
+        case _:
+            pass
     error = response.get("error")
     if not error:
         word = "was cancelled" if status == "cancelled" else "failed without saying why"

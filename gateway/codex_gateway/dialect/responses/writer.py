@@ -37,6 +37,7 @@ from codex_gateway.dialect.neutral import (
     WebSearchCall,
 )
 from codex_gateway.dialect.responses.items import (
+    PARAGRAPH,
     call_item,
     content_part,
     message_item,
@@ -75,13 +76,15 @@ _REFUSED: Final = "The model refused to answer."
 class _Item:
     """An output item that has begun."""
 
-    __slots__ = ("content", "encrypted", "id", "output_index", "part", "pieces")
+    __slots__ = ("content", "encrypted", "id", "output_index", "part", "pieces", "summary")
 
     def __init__(self, output_index: int, id_: str, part: Any) -> None:
         self.output_index = output_index
         self.id = id_
         self.part = part
         self.pieces: list[str] = []
+        self.summary: list[list[str]] = []
+        """Of reasoning: its summary's parts, in pieces."""
         self.encrypted = SignatureDelta(0)
         self.content: list[JsonObject] = []
         """Of a message: its content parts that are whole."""
@@ -163,6 +166,8 @@ class ResponsesWriter:
                 return start + self._finish(event)
             case Failed():
                 return start + self._fail(event.error)
+            case _:
+                pass
         return start
 
     def keep_alive(self) -> bytes:
@@ -180,7 +185,8 @@ class ResponsesWriter:
         if event.id:
             self._id = response_id(event.id)
         self._created_s = event.created_s or self._created_s
-        response = self._envelope("in_progress")
+        # Tools and instructions are long, and the last event repeats them.
+        response = {**self._envelope("in_progress"), "tools": [], "instructions": None}
         return self._event("response.created", response=response) + self._event(
             "response.in_progress", response=response
         )
@@ -275,13 +281,25 @@ class ResponsesWriter:
         item = self._items.get(event.index)
         if item is None:
             return b""
-        place = {"item_id": item.id, "output_index": item.output_index, "summary_index": 0}
-        added = b""
-        if not item.pieces:
+        text = event.text
+        told = b""
+        # Only this dialect has a summary in parts.
+        if not item.summary or (event.summary_index is not None and event.summary_index >= len(item.summary)):
+            if item.summary:
+                text = text.removeprefix(PARAGRAPH)
+                told = self._end_summary(item)
+            item.summary.append([])
             empty = {"type": "summary_text", "text": ""}
-            added = self._event("response.reasoning_summary_part.added", **place, part=empty)
-        item.pieces.append(event.text)
-        return added + self._event("response.reasoning_summary_text.delta", **place, delta=event.text)
+            told += self._event("response.reasoning_summary_part.added", **_summary_place(item), part=empty)
+        item.summary[-1].append(text)
+        return told + self._event("response.reasoning_summary_text.delta", **_summary_place(item), delta=text)
+
+    def _end_summary(self, item: _Item) -> bytes:
+        text = "".join(item.summary[-1])
+        place = _summary_place(item)
+        return self._event("response.reasoning_summary_text.done", **place, text=text) + self._event(
+            "response.reasoning_summary_part.done", **place, part={"type": "summary_text", "text": text}
+        )
 
     def _arguments(self, event: ToolArguments) -> bytes:
         item = self._items.get(event.index)
@@ -309,13 +327,15 @@ class ResponsesWriter:
             case ToolCall():
                 return self._end_call(item, item.part, said)
             case Thinking():
-                return self._end_thinking(item, item.part, said)
+                return self._end_thinking(item, item.part)
             case WebSearchCall():
                 search = event.part if isinstance(event.part, WebSearchCall) else item.part
                 told = self._event(
                     "response.web_search_call.completed", output_index=item.output_index, item_id=item.id
                 )
                 return told + self._done(item, search_item(search, item.id, search.status))
+            case _:
+                pass
         return b""
 
     def _end_call(self, item: _Item, call: ToolCall, said: str) -> bytes:
@@ -327,18 +347,12 @@ class ResponsesWriter:
             told = self._event("response.custom_tool_call_input.done", **place, input=said)
         return told + self._done(item, call_item(call, item.id, said, "completed"))
 
-    def _end_thinking(self, item: _Item, part: Thinking, said: str) -> bytes:
-        told = b""
-        if said:
-            place = {"item_id": item.id, "output_index": item.output_index, "summary_index": 0}
-            told = self._event("response.reasoning_summary_text.done", **place, text=said) + self._event(
-                "response.reasoning_summary_part.done", **place, part={"type": "summary_text", "text": said}
-            )
+    def _end_thinking(self, item: _Item, part: Thinking) -> bytes:
+        told = self._end_summary(item) if item.summary else b""
         secret = item.encrypted
-        whole = msgspec.structs.replace(
-            part, signature=secret.signature, encrypted_content=secret.encrypted_content
-        )
-        return told + self._done(item, reasoning_item(whole, item.id, [said], self._way_back))
+        whole = msgspec.structs.replace(part, signature=secret.signature, encrypted_content=secret.encrypted_content)
+        texts = ["".join(pieces) for pieces in item.summary]
+        return told + self._done(item, reasoning_item(whole, item.id, texts, self._way_back))
 
     def _end_content(self, content: _Content) -> bytes:
         text = "".join(content.pieces)
@@ -409,6 +423,10 @@ class ResponsesWriter:
         output = [self._output[index] for index in sorted(self._output)]
         self.response = {**self._envelope(status), "output": output, **fields}
         return self._event(f"response.{status}", response=self.response)
+
+
+def _summary_place(item: _Item) -> dict[str, Any]:
+    return {"item_id": item.id, "output_index": item.output_index, "summary_index": len(item.summary) - 1}
 
 
 def _place(content: _Content) -> dict[str, Any]:
