@@ -1,0 +1,1 @@
+"""The commands of `codex-gateway`, one file for each; `root` knows them by name."""

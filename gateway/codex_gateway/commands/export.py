@@ -1,0 +1,52 @@
+"""`codex-gateway export`: one request as a zip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from codex_gateway.paths import GatewayPaths
+
+
+@click.command()
+@click.argument("request_id", metavar="ID")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file. Default: request-NUMBER.zip here.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was written as one JSON object.")
+def export(request_id: str, output: Path | None, as_json: bool) -> None:
+    """Write one request to a zip, to look at elsewhere or to show to somebody.
+
+    In it: the record, the client's request, every attempt's request and answer, the endpoints' and taggers' settings.
+    Keys are taken out; prompts and answers are not.
+    """
+    import msgspec
+
+    from codex_gateway.commands.printing import put_json
+    from codex_gateway.config.model import endpoint_named
+    from codex_gateway.config.reading import load_config
+    from codex_gateway.record.export import write_zip
+    from codex_gateway.record.query import opened
+
+    paths = GatewayPaths.from_environment()
+    with opened(paths.database) as records:
+        record = records.request(request_id)
+        bodies = records.bodies(record)
+    config = load_config(paths.config_file)
+    asked = dict.fromkeys(attempt.endpoint for attempt in record.attempts)
+    settings = {
+        "endpoints": [
+            msgspec.to_builtins(endpoint)
+            if (endpoint := endpoint_named(config, name))
+            else {"name": name, "gone": True}
+            for name in asked
+        ],
+        "tagging": msgspec.to_builtins(config.tagging),
+    }
+    path = (output or Path(f"request-{record.number}.zip")).absolute()
+    names = write_zip(path, record, bodies, settings)
+    if as_json:
+        put_json({"file": str(path), "entries": names})
+        return
+    click.echo(f"{path}: {', '.join(names)}")
+    if not bodies:
+        click.echo("no bodies were recorded of it (records.bodies)", err=True)
