@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from codex_control.safe_text import bytes_text, duration_text, one_line
 from codex_control.v1.admin_pb2 import VersionResponse
 from codex_control.v1.instances_pb2 import Instance, InstanceState
 
 from codexctl.json_form import enum_name
 from codexctl.output import put, put_message
-from codexctl.safe_text import bytes_text, duration_text, one_line
 from codexctl.session import Session
 
 HEADINGS = ("INSTANCE", "STATE", "PID", "SINCE", "PROFILE", "TURN", "QUEUE", "RESTARTS", "MEMORY", "DETAIL")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from codex_control.errors import CodexError
-
-from codexctl.safe_text import one_line, strip_controls
+from codex_control.safe_text import one_line, strip_controls
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from codex_control.errors import Exit
+from codex_control.safe_text import duration_text, one_line
 from codex_control.v1.tasks_pb2 import (
     TASK_OUTCOME_CANCELLED,
     TASK_STATE_DONE,
@@ -20,7 +21,6 @@ from codex_control.v1.tasks_pb2 import (
 )
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from codexctl.safe_text import duration_text, one_line
 from codexctl.turn_table import local_time
 
 HEADINGS = ("TASK", "STATE", "ATTEMPT", "SUBMITTED", "TOOK", "NOW", "PROMPT")

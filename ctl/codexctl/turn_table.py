@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from codex_control.safe_text import duration_text, one_line, strip_controls
 from codex_control.v1.outcome_pb2 import Cause, Outcome
 from codex_control.v1.turns_pb2 import Turn, TurnState
 
-from codexctl.safe_text import duration_text, one_line, strip_controls
 from codexctl.view.lines import command_text, file_text
 
 HEADINGS = ("TURN", "INSTANCE", "ACCEPTED", "TOOK", "OUTCOME", "PROMPT")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from codex_control.errors import CodexError
+from codex_control.safe_text import duration_text, one_line, strip_controls
 from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
 from codex_control.v1.turns_pb2 import Turn, TurnEvent
 
-from codexctl.safe_text import duration_text, one_line, strip_controls
 from codexctl.view.lines import command_text, ended_line, file_text, notice_line
 
 # What is shown below an answer; the turn's record has all.

@@ -253,8 +253,9 @@ class Bridge:
 
 
 def _instance_lines(instance: Instance) -> list[str]:
+    from codex_control.safe_text import one_line
+
     from codexctl.instance_table import state_name
-    from codexctl.safe_text import one_line
 
     settings = instance.settings
     facts = [

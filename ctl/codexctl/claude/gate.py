@@ -182,9 +182,9 @@ def _ask(session: Session, client: Client, named: Named, request_id: str, limit_
 
 def outcome_of(turn: Turn) -> Outcome:
     """Read the verdict of the ended turn; what is none could not run."""
+    from codex_control.safe_text import one_line
     from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
 
-    from codexctl.safe_text import one_line
     from codexctl.view.lines import ended_line
 
     source = f"instance {turn.instance} · turn {turn.id}"

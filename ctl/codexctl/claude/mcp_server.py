@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import mcp_types as types
 from codex_control.errors import BadInput, CodexError, NotFound
+from codex_control.safe_text import duration_text
 from codex_control.v1.instances_pb2 import ClaudeProcess, GetInstanceRequest, GetInstanceResponse, InstanceRef
 from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
 from codex_control.v1.turns_pb2 import (
@@ -42,7 +43,6 @@ from codexctl.claude.slash import Status
 from codexctl.feed import FeedItem, TurnFeed
 from codexctl.instance_ref import Named, working_directory
 from codexctl.revision import check_revision
-from codexctl.safe_text import duration_text
 from codexctl.session import Session
 from codexctl.turn_directory import fallback_directory
 from codexctl.view.activity import Activity, next_activity

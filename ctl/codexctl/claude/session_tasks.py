@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from codex_control.errors import NotFound
+from codex_control.safe_text import one_line, strip_controls
 from codex_control.v1.instances_pb2 import GetInstanceRequest, GetInstanceResponse, Instance
 from codex_control.v1.tasks_pb2 import CancelTaskRequest, CancelTaskResponse, Task, TaskSpec
 
 from codexctl.instance_ref import Named, git_root, working_directory
-from codexctl.safe_text import one_line, strip_controls
 from codexctl.session import Session
 from codexctl.task_calls import call_safely
 from codexctl.task_listing import get_task, tasks_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from codex_control.paths import Paths
+from codex_control.safe_text import one_line
 
-from codexctl.safe_text import one_line
 from codexctl.service import is_running
 
 # Claude Code's JSON has a few KB.

@@ -49,7 +49,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def _put_checks(checks: list[tuple[str, str, str, str]]) -> None:
-    from codexctl.safe_text import one_line
+    from codex_control.safe_text import one_line
 
     width = max((len(name) for name, *_ in checks), default=0)
     for name, status, found, fix in checks:

@@ -21,10 +21,10 @@ def command(session: Session, instance: str | None, follow: bool, tail: int) -> 
     ref = named(instance, "the command line") if instance else None
     client = session.client(start=False)
 
+    from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import EventsRequest, EventsResponse
 
     from codexctl.output import put, put_message
-    from codexctl.safe_text import one_line
 
     request = EventsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow)
     for event in client.messages("Admin.Events", request, EventsResponse):

@@ -24,10 +24,10 @@ def command(session: Session, instance: str | None, follow: bool, tail: int, std
         ref = resolve_instance(None, session.environ)
     client = session.client(start=False)
 
+    from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import LogsRequest, LogsResponse
 
     from codexctl.output import put, put_message
-    from codexctl.safe_text import one_line
 
     request = LogsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow, stderr=stderr)
     for record in client.messages("Admin.Logs", request, LogsResponse):

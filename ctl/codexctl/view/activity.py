@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from codex_control.safe_text import one_line
 from codex_control.v1.turns_pb2 import TurnEvent
 
-from codexctl.safe_text import one_line
 from codexctl.view.lines import retry_reason
 
 THINKING = "thinking"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codex_control.errors import Exit
+from codex_control.safe_text import duration_text, make_visible, one_line
 from codex_control.v1.outcome_pb2 import (
     CAUSE_LIMIT,
     CAUSE_TIMED_OUT,
@@ -24,8 +25,6 @@ from codex_control.v1.turns_pb2 import (
     Turn,
     TurnEvent,
 )
-
-from codexctl.safe_text import duration_text, make_visible, one_line
 
 _KINDS = {
     APPROVAL_KIND_COMMAND: "Codex wants to run a command",

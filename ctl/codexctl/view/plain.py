@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from codex_control.safe_text import strip_controls
 from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
 from codex_control.v1.turns_pb2 import Turn, TurnEvent
 
 from codexctl.output import say
-from codexctl.safe_text import strip_controls
 from codexctl.view.lines import answer_hint, approval_lines, detail_line, ended_line, notice_line
 
 COMMENTARY = "commentary"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from codex_control.safe_text import make_visible, one_line
 from codex_control.v1.turns_pb2 import (
     APPROVAL_KIND_QUESTION,
     DECISION_ACCEPT,
@@ -15,8 +16,6 @@ from codex_control.v1.turns_pb2 import (
     Question,
     RespondRequest,
 )
-
-from codexctl.safe_text import make_visible, one_line
 
 _DECISIONS: dict[str, Decision] = {
     "y": DECISION_ACCEPT,

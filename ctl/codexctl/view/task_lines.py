@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from codex_control.safe_text import one_line
 from codex_control.v1.tasks_pb2 import TaskEvent
 
-from codexctl.safe_text import one_line
 from codexctl.task_table import ended_text, state_name
 from codexctl.view.lines import detail_line, notice_line
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codex_control.safe_text import duration_text, one_line, strip_controls
 from codex_control.v1.tasks_pb2 import TASK_STATE_DONE, TASK_STATE_RUNNING, Task, TaskEvent
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from codexctl.safe_text import duration_text, one_line, strip_controls
 from codexctl.task_feed import ended_task
 from codexctl.task_table import doing, ended_text, has_ended, state_name
 from codexctl.view.task_lines import event_line

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+from codex_control.safe_text import duration_text, strip_controls
 from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED
 from codex_control.v1.turns_pb2 import RespondRequest, Turn, TurnEvent
 from rich.console import Console, Group
@@ -15,7 +16,6 @@ from rich.segment import Segment, Segments
 from rich.text import Text
 
 from codexctl.output import say
-from codexctl.safe_text import duration_text, strip_controls
 from codexctl.view.activity import Activity, next_activity
 from codexctl.view.lines import answer_hint, approval_lines, detail_line, ended_line, notice_line
 from codexctl.view.markdown import GrowingText

@@ -6,6 +6,7 @@ import threading
 from queue import Empty, SimpleQueue
 
 from codex_control.errors import CodexError
+from codex_control.safe_text import one_line
 from codex_control.v1.admin_pb2 import VersionRequest, VersionResponse
 from codex_control.v1.instances_pb2 import Instance, WatchInstancesRequest, WatchInstancesResponse
 from rich.console import Console
@@ -15,7 +16,6 @@ from rich.text import Text
 
 from codexctl.client import Client
 from codexctl.instance_table import HEADINGS, row, service_lines, state_name
-from codexctl.safe_text import one_line
 
 _TICK_S = 1.0
 _STYLES = {

@@ -22,10 +22,10 @@ def command(session: Session, task: str, follow: bool, after_seq: int) -> None:
     """
     client = session.client(start=True)
 
+    from codex_control.safe_text import one_line
     from codex_control.v1.tasks_pb2 import TaskLogsRequest, TaskLogsResponse
 
     from codexctl.output import put, put_message
-    from codexctl.safe_text import one_line
     from codexctl.turn_table import local_time
 
     request = TaskLogsRequest(id=task, after_seq=after_seq, follow=follow)

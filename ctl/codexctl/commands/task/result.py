@@ -20,9 +20,9 @@ def command(session: Session, task: str) -> int:
     task is DONE; an incomplete one goes to stderr.
     """
     from codex_control.errors import Exit, NotEnded
+    from codex_control.safe_text import strip_controls
 
     from codexctl.output import put_message, say
-    from codexctl.safe_text import strip_controls
     from codexctl.task_listing import get_task
     from codexctl.task_table import ended_text, exit_code, has_ended, standing
 

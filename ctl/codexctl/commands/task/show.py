@@ -13,8 +13,9 @@ from codexctl.session import Session, verb
 @verb
 def command(session: Session, task: str) -> None:
     """Show everything about TASK: where it stands, its attempts, its heartbeat, what came of it."""
+    from codex_control.safe_text import strip_controls
+
     from codexctl.output import put, put_message
-    from codexctl.safe_text import strip_controls
     from codexctl.task_listing import get_task
     from codexctl.task_table import facts
 

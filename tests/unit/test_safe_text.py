@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from codexctl.safe_text import bytes_text, duration_text, make_visible, one_line, strip_controls
+from codex_control.safe_text import bytes_text, duration_text, make_visible, one_line, strip_controls
 from hypothesis import given
 from hypothesis import strategies as st
 
