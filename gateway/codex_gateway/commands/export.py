@@ -19,11 +19,9 @@ def export(request_id: str, output: Path | None, as_json: bool) -> None:
     In it: the record, the client's request, every attempt's request and answer, the endpoints' and taggers' settings.
     Keys are taken out; prompts and answers are not.
     """
-    import msgspec
-
     from codex_gateway.commands.printing import put_json
-    from codex_gateway.config.model import endpoint_named
     from codex_gateway.config.reading import load_config
+    from codex_gateway.config.reference import shown_values
     from codex_gateway.record.export import write_zip
     from codex_gateway.record.query import opened
 
@@ -31,16 +29,11 @@ def export(request_id: str, output: Path | None, as_json: bool) -> None:
     with opened(paths.database) as records:
         record = records.request(request_id)
         bodies = records.bodies(record)
-    config = load_config(paths.config_file)
-    asked = dict.fromkeys(attempt.endpoint for attempt in record.attempts)
+    values = shown_values(load_config(paths.config_file))
+    asked = {attempt.endpoint for attempt in record.attempts}
     settings = {
-        "endpoints": [
-            msgspec.to_builtins(endpoint)
-            if (endpoint := endpoint_named(config, name))
-            else {"name": name, "gone": True}
-            for name in asked
-        ],
-        "tagging": msgspec.to_builtins(config.tagging),
+        "endpoints": [one for one in values.get("endpoints", ()) if one["name"] in asked],
+        "tagging": values.get("tagging", {}),
     }
     path = (output or Path(f"request-{record.number}.zip")).absolute()
     names = write_zip(path, record, bodies, settings)

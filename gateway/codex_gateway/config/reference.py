@@ -73,10 +73,16 @@ def config_reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-def show_config(config: Config) -> str:
-    """Write what is set as YAML, with `[hidden]` in the place of secrets."""
+def shown_values(config: Config) -> dict[str, Any]:
+    """What is set, as plain values, with `[hidden]` in the place of secrets."""
     values = values_to_write(config)
     _hide(values, Config)
+    return values
+
+
+def show_config(config: Config) -> str:
+    """Write what is set as YAML, with `[hidden]` in the place of secrets."""
+    values = shown_values(config)
     return write_yaml(values) if values else "# All defaults: no endpoint.\n"
 
 
