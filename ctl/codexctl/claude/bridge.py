@@ -149,7 +149,7 @@ class Bridge:
 
         notices = Notices()
         feed = TurnFeed(lambda start: self.session.client(start=start), ask=request)
-        with Esc(request.request_id, self._connect):
+        with Esc(request.request_id):
             feed.begin(client)
             turn = wait_for_turn(feed, notices, self._left_s)
         if turn is None:

@@ -170,7 +170,7 @@ def _ask(session: Session, client: Client, named: Named, request_id: str, limit_
         output_schema=json.dumps(_SCHEMA),
     )
     feed = TurnFeed(lambda start: session.client(start=start), ask=request)
-    with Esc(request_id, lambda: session.client(start=False)):
+    with Esc(request_id):
         turn = wait_for_turn(feed, Notices(), limit_s)
     if turn is None:
         # Nobody will look at its verdict any more.

@@ -6,21 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Self
 
 from codex_control.errors import CodexError
-from codex_control.v1.turns_pb2 import InterruptRequest, InterruptResponse, Turn, TurnEvent
+from codex_control.v1.turns_pb2 import Turn, TurnEvent
 
 from codexctl.claude.answer_text import Notices
-from codexctl.client import Client
 from codexctl.feed import FeedItem, TurnFeed
-
-# Claude Code ends a hook with SIGTERM when the person presses Esc, and as well when it ends itself.
-_ESC_SETTLES_S = 0.15
-_INTERRUPT_LIMIT_S = 2.0
 
 
 def wait_for_turn(feed: TurnFeed, notices: Notices, limit_s: float) -> Turn | None:
@@ -59,12 +53,11 @@ class Esc:
     """A context in which the person's Esc interrupts the turn of the request and ends this process.
 
     Enter it before the request is sent. Where Claude Code itself goes away, the turn is left to run: it is found again
-    with `codexctl attach`.
+    with `codexctl attach`. Which of the two it was is decided after our end, see `after_esc`.
     """
 
-    def __init__(self, request_id: str, connect: Callable[[], Client]) -> None:
+    def __init__(self, request_id: str) -> None:
         self._request_id = request_id
-        self._connect = connect
         self._claude = os.getppid()
         self._previous: object = None
 
@@ -82,11 +75,8 @@ class Esc:
         threading.Thread(target=self._leave, daemon=True).start()
 
     def _leave(self) -> None:
-        time.sleep(_ESC_SETTLES_S)
+        from codexctl.claude import after_esc
+
         if os.getppid() == self._claude:
-            try:
-                request = InterruptRequest(turn_id=self._request_id)
-                self._connect().call("Turns.Interrupt", request, InterruptResponse, timeout_s=_INTERRUPT_LIMIT_S)
-            except CodexError:
-                pass  # it was not sent yet, it has ended, or it ends later than we may wait
+            after_esc.start(self._claude, self._request_id)
         os._exit(0)

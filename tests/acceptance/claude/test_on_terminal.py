@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 from codex_control.v1.instances_pb2 import (
@@ -132,6 +133,26 @@ async def test_killed_claude_leaves_a_sleeping_codex(
     assert [turn.answer for turn in turns.turns] == ["nobody waits", "stub: first"]
     assert "stub: third" in await claude.print("/codex-ask third", "--resume", instance.claude_session)
     assert stub_model.requests[-1].user_texts == ("first", "second", "third")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_claude_that_is_told_to_end_leaves_its_turn_running(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel, number: signal.Signals
+) -> None:
+    screen = await claude.open()
+    gate = stub_model.gate()
+    stub_model.script(gate, Text("nobody waits"))
+    await screen.type("/codex-ask something long")
+    await gate.reached()
+    pid = screen.pid
+    os.kill(pid, number)
+    await wait_for(lambda: not Path(f"/proc/{pid}").exists(), 10, "the end of Claude Code")
+    # Whatever its hooks still had to say has been said by the time at which its end is seen.
+    (instance,) = await instances(supervisor)
+    gate.release()
+    await supervisor.client.wait_for_state(INSTANCE_STATE_HIBERNATED, instance.id)
+    turns = await supervisor.client.turns.List(ListTurnsRequest())
+    assert [turn.answer for turn in turns.turns] == ["nobody waits"]
 
 
 async def test_codex_that_is_killed_answers_all_the_same(

@@ -253,6 +253,8 @@ def test_esc_interrupts_the_turn(ctl: Ctl, fake: FakeSupervisor) -> None:
     wait_for_sync(lambda: fake.turns and fake.turn().watchers, 20, "the hook to wait for the turn")
     waiting.send_signal(signal.SIGTERM)
     assert waiting.wait(20) == 0
+    # What it was is decided when the hook has ended: here its parent, this test, does not go away.
+    wait_for_sync(lambda: fake.turn().interrupts, 20, "the turn to be interrupted")
     assert fake.turn().interrupts == 1
     for stream in (waiting.stdout, waiting.stderr):
         assert stream is not None
