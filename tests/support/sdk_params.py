@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from codex_gateway.dialect.convert import Conversion, Dialect, Facts, convert_request
+from pydantic import TypeAdapter, ValidationError
 
 
 @cache
@@ -41,8 +40,8 @@ def _consume(value: Any) -> None:
 def assert_valid(body: dict[str, Any], dialect: Dialect) -> None:
     """The SDK could have sent this body.
 
-    Answers, reasoning and searches without an id are let pass: the API takes them (Codex sends them so), the SDK's types
-    do not.
+    Answers, reasoning and searches without an id are let pass: the API takes them (Codex sends them so), the SDK's
+    types do not.
     """
     checked = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
     if dialect is Dialect.RESPONSES and isinstance(checked.get("input"), list):

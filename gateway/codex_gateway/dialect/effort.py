@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 MIN_BUDGET = 1024
 """Anthropic's least budget in tokens."""
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 63999}
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 63999, "ultra": 63999}
 """Tokens for an effort. Low, medium and high grow as clients' own tables do; 63,999 is Claude Code's largest."""
 _DEFAULT_BUDGET = _BUDGETS["medium"]
 _BUDGET_ONLY = re.compile(r"claude-(3|instant|2|(opus|sonnet)-4(-[015])?(-2025\d+|-latest|@|$)|haiku-4)")
 """Claude models that know no adaptive thinking: up to Opus 4.5, Sonnet 4.5 and Haiku 4.5."""
-_PLAIN = {"minimal": "low", "xhigh": "high", "max": "high"}
+_PLAIN = {"minimal": "low", "xhigh": "high", "max": "high", "ultra": "high"}
 """What endpoints that are not OpenAI's own understand."""
-_MESSAGES_EFFORT = {"minimal": "low"}
+_MESSAGES_EFFORT = {"minimal": "low", "ultra": "max"}
 
 
 def effort_of(reasoning: Reasoning | None, *, native: bool) -> str | None:

@@ -282,7 +282,7 @@ class Reasoning(Struct, frozen=True):
     enabled: bool | None = None
     """None: as the endpoint likes."""
     effort: str | None = None
-    """none | minimal | low | medium | high | xhigh | max."""
+    """none | minimal | low | medium | high | xhigh | max | ultra (Codex)."""
     budget_tokens: int | None = None
     adaptive: bool = False
     """Messages' `thinking.type: adaptive`."""

@@ -51,7 +51,7 @@ def repair(messages: Sequence[Message]) -> tuple[Message, ...]:
         for part in message.parts:
             if isinstance(part, ToolResult):
                 results.setdefault(part.id, []).append((place, part))
-            elif isinstance(part, ToolCall):
+            elif isinstance(part, ToolCall) and message.role is Role.ASSISTANT:
                 called.add(part.id)
     used: set[str] = set()
     taken: dict[str, int] = {}
@@ -61,7 +61,10 @@ def repair(messages: Sequence[Message]) -> tuple[Message, ...]:
         kept: list[Part] = []
         answers: list[Part] = []
         for part in message.parts:
-            if isinstance(part, ToolCall):
+            if isinstance(part, ToolCall) and message.role is not Role.ASSISTANT:
+                # Only the model calls.
+                kept.append(call_as_text(part))
+            elif isinstance(part, ToolCall):
                 answer = _take(results, taken, part.id, place)
                 fresh = _unique(part.id, used)
                 if fresh != part.id:
@@ -81,7 +84,7 @@ def repair(messages: Sequence[Message]) -> tuple[Message, ...]:
             else:
                 kept.append(part)
         if kept:
-            out.append(message if len(kept) == len(message.parts) and not answers else _with(message, kept))
+            out.append(_with(message, kept))
         if answers:
             out.append(Message(Role.USER, tuple(answers)))
     return _joined(out)
@@ -115,6 +118,11 @@ def _as_text(result: ToolResult) -> list[ResultPart]:
     return [Text("Result of an earlier tool call:"), *(result.parts or (Text(NO_CONTENT),))]
 
 
+def call_as_text(call: ToolCall) -> Text:
+    """A call as words."""
+    return Text(f"[called the tool {call.name} with {call.arguments}]")
+
+
 def _with(message: Message, parts: Sequence[Part]) -> Message:
     return Message(message.role, tuple(parts), message.name, message.phase)
 
@@ -143,7 +151,7 @@ def without_tools(request: Request) -> Request:
         parts: list[Part] = []
         for part in message.parts:
             if isinstance(part, ToolCall):
-                parts.append(Text(f"[called the tool {part.name} with {part.arguments}]"))
+                parts.append(call_as_text(part))
             elif isinstance(part, ToolResult):
                 parts.append(Text("[result of the tool]"))
                 parts += part.parts

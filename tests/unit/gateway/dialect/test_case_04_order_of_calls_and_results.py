@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codex_gateway.dialect.repair import NO_RESULT
+
 from tests.support.sdk_params import chat_body, messages_body, responses_body, to_chat, to_messages, to_responses
 
 
@@ -114,3 +115,10 @@ def test_a_failed_result_tells_so_where_there_is_no_field_for_it() -> None:
     )
     assert to_chat(body)["messages"][2]["content"] == "Error: no such file"
     assert to_responses(body)["input"][2]["output"] == "Error: no such file"
+
+
+def test_a_known_and_a_lost_output_together() -> None:
+    body = responses_body(USER, call("a"), output("a", "A"), output("lost", "B"))
+    rest = to_chat(body)["messages"][2:]
+    assert [(m["role"], m.get("tool_call_id")) for m in rest] == [("tool", "a"), ("user", None)]
+    assert "B" in str(rest[1]["content"])
