@@ -11,7 +11,17 @@ from typing import Literal
 
 _ARMED = os.environ.get("CODEX_SUPERVISOR_FAILPOINT", "")
 
-Failpoint = Literal["turn-committed", "child-recorded", "child-spawned", "turn-sent", "cancel-recorded"]
+Failpoint = Literal[
+    "turn-committed",
+    "child-recorded",
+    "child-spawned",
+    "turn-sent",
+    "cancel-recorded",
+    "task-claimed",
+    "task-asked",
+    "task-ending",
+    "task-ended",
+]
 
 
 def reach(name: Failpoint) -> None:

@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 
 from codex_supervisor.config import OnInterrupted, OnStall
 from codex_supervisor.store.records import Cause, Outcome, Usage
+from codex_supervisor.task.records import TaskOutcome, TaskState
 
 PREFIX = "codex_supervisor"
 
@@ -169,6 +170,37 @@ class Metrics:
             "child_cpu_seconds", "CPU time used by children, those that are gone included"
         )
         self._cpu_seen: dict[Hashable, float] = {}
+
+        # Tasks
+        self.tasks = self._gauge(
+            "tasks",
+            "Tasks in each state, as last sampled; those that are PENDING are the depth of the queue",
+            {"state": tuple(TaskState)},
+        )
+        self.task_ends = self._counter(
+            "task_ends", "Tasks that ended here, by outcome", {"outcome": tuple(TaskOutcome)}
+        )
+        self.task_retries = self._counter(
+            "task_retries", "Attempts after which the task is tried again, by outcome", {"outcome": tuple(TaskOutcome)}
+        )
+        self.task_start_seconds = self._histogram(
+            "task_start_seconds", "From a task's acceptance to the start of its first attempt", _QUEUE
+        )
+        self.task_run_seconds = self._histogram(
+            "task_run_seconds", "From the start of a task's first attempt to its end", _ASK
+        )
+        self.task_heartbeats = self._counter("task_heartbeats", "Heartbeats of tasks: alive and moving")
+        self.task_heartbeat_misses = self._counter(
+            "task_heartbeat_misses",
+            "Looks at a running task that found no sign of life: still (its child lives), or dead",
+            {"life": ("still", "dead")},
+        )
+        self.task_stalls = self._counter(
+            "task_stalls",
+            "Attempts that were interrupted because nothing moved for too long, by what was found",
+            {"life": ("still", "dead")},
+        )
+        self.task_state_file_errors = self._counter("task_state_file_errors", "State files that could not be written")
 
         # The supervisor itself
         self.rpc_calls = self._counter(

@@ -44,13 +44,21 @@ class Mirror:
     """See the module. `folder` holds the marks; `run` is the worker's."""
 
     def __init__(
-        self, engine: Engine, folder: Path, *, clock: Clock, run: str, enabled: Callable[[], bool] = lambda: True
+        self,
+        engine: Engine,
+        folder: Path,
+        *,
+        clock: Clock,
+        run: str,
+        enabled: Callable[[], bool] = lambda: True,
+        on_error: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._folder = folder
         self._clock = clock
         self._run = run
         self._enabled = enabled
+        self._on_error = on_error
         self._open: dict[str, int] = {}
         """Checksum of what was written last, by task."""
         self._errors: dict[str, str] = {}
@@ -201,6 +209,7 @@ class Mirror:
             if record.ended and task_id not in self._wanted:
                 self.forget(task_id)
             return
+        self._on_error()
         where = place_of(record.request).directory
         if task_id not in self._errors:
             _log.warning("task_file_not_written", extra={"task": task_id, "why": str(error)})

@@ -245,3 +245,7 @@ class Coalescer:
             return None
         self._shown, self._shown_at = self._wanted, now
         return self._shown
+
+    def put_back(self) -> None:
+        """Say that what was taken could not be shown."""
+        self._shown = ""
