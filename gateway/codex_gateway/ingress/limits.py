@@ -30,6 +30,8 @@ class Refused:
 
     why: str
     retry_after_s: float
+    everybody: bool = False
+    """It is not about this token: the gateway is full."""
 
 
 class Limits:
@@ -54,7 +56,7 @@ class Limits:
     def begin(self, token: Token) -> Refused | None:
         """Count a request in; None where it may begin."""
         if self.running >= self._concurrent:
-            return Refused(f"the gateway has {self.running} requests under way, as many as it may", 1.0)
+            return Refused(f"the gateway has {self.running} requests under way, as many as it may", 1.0, everybody=True)
         spent = self._spent.get(token.name)
         if spent is None:
             spent = self._spent[token.name] = _Spent()

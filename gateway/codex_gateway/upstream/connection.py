@@ -37,8 +37,8 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_informational",
         "_informational_seen",
-        "_lost",
         "_loop",
+        "_lost",
         "_parser",
         "_paused",
         "_running",
@@ -97,8 +97,13 @@ class Connection(asyncio.Protocol):
         """All of the answer has come, read or not."""
         return self._complete
 
+    @property
+    def unread(self) -> bool:
+        """There are bytes that `chunk` has not returned yet."""
+        return bool(self._chunks)
+
     async def send(self, request: Sequence[bytes], timeout_s: float) -> None:
-        """Send `request` and wait for the answer's head: then `status` and `headers` are set. Raises `UpstreamFailed`."""
+        """Send `request` and wait for the answer's head: `status` and `headers`. Raises `UpstreamFailed`."""
         self._begin()
         self._running = True
         self._exchanges += 1
@@ -112,7 +117,8 @@ class Connection(asyncio.Protocol):
         while not self.status:
             if self._failure is not None:
                 raise self._failure
-            if not await self._wait(deadline - self._loop.time()) and not self.status and self._failure is None:
+            came = await self._wait(deadline - self._loop.time())
+            if not came:
                 return False
         return True
 
@@ -143,6 +149,10 @@ class Connection(asyncio.Protocol):
         """End it now; what is under way is given up."""
         self._running = False
         self._transport.abort()
+
+    def cut(self) -> None:
+        """Break the exchange off as if the endpoint had done it: who waits for a chunk hears of it."""
+        self._fail(FailureKind.LOST, "it was cut off")
 
     async def _wait(self, timeout_s: float) -> bool:
         if timeout_s <= 0:

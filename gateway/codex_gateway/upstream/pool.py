@@ -45,6 +45,10 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool idle={sum(map(len, self._idle.values()))} origins={len(self._idle)}>"
 
+    def now(self) -> float:
+        """The event loop's time, which all waits here go by."""
+        return self._loop.time()
+
     def take(self, origin: Origin) -> Connection | None:
         """A connection that was used before, the newest first; None where there is none that still stands."""
         idle = self._idle.get(origin)
@@ -122,7 +126,7 @@ class Pool:
 
 async def _through_proxy(origin: Origin) -> Any:
     try:
-        from python_socks import ProxyError, ProxyConnectionError, ProxyTimeoutError
+        from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
         from python_socks.async_.asyncio import Proxy
     except ImportError as error:
         raise BadConfig(

@@ -17,11 +17,11 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 ANTHROPIC_VERSION = b"2023-06-01"
 """The only version of the Messages API since 2023: sent where the client named none."""
 
-# What belongs to the client's connection, or is a secret between the client and us, never goes to an endpoint. The first
-# line is RFC 9110, 7.6.1; bodies come to us decoded, and answers are read, so encodings are ours to name.
+# What belongs to the client's connection, or is a secret between the client and us, never goes to an endpoint. First
+# RFC 9110, 7.6.1; bodies come to us decoded, and answers are read, so encodings are ours to name.
 _NEVER = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
-    b"host content-length content-type content-encoding accept-encoding expect "
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade host content-length content-type content-encoding accept-encoding expect "
     b"authorization x-api-key api-key x-goog-api-key cookie "
     b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip via".split()
 )
@@ -47,10 +47,10 @@ class Target:
         host = url.hostname or ""
         self.origin = Origin(host, port, tls, endpoint.proxy)
         shown = f"[{host}]" if ":" in host else host
-        self._host = (shown if url.port is None else f"{shown}:{port}").encode("idna" if not host.isascii() else "ascii")
-        self._lines = {
-            path: self._request_line(endpoint.url, path) for path in (*PATHS.values(), COUNT_TOKENS, MODELS)
-        }
+        self._host = (shown if url.port is None else f"{shown}:{port}").encode(
+            "idna" if not host.isascii() else "ascii"
+        )
+        self._lines = {path: self._request_line(endpoint.url, path) for path in (*PATHS.values(), COUNT_TOKENS, MODELS)}
         overrides = {name.lower().encode("ascii"): value for name, value in endpoint.header_overrides.items()}
         self._dropped = _NEVER | overrides.keys()
         self._set = [name + b": " + value.encode("latin-1") for name, value in overrides.items() if value is not None]
@@ -59,11 +59,11 @@ class Target:
     def __repr__(self) -> str:
         return f"Target({self.endpoint.name!r} {self.origin!r})"
 
-    def _request_line(self, url: str, path: str) -> bytes:
+    def _request_line(self, url: str, path: str) -> tuple[bytes, bytes]:
         parts = urlsplit(request_url(url, path))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         method = "GET" if path == MODELS else "POST"
-        return f"{method} {target} HTTP/1.1\r\nHost: ".encode("ascii") + self._host
+        return f"{method} {target}".encode("ascii"), b" HTTP/1.1\r\nHost: " + self._host
 
     def head(
         self,
@@ -75,13 +75,18 @@ class Target:
         client: RawHeaders,
         dialect: Dialect,
         native: bool,
+        query: bytes = b"",
+        without_betas: frozenset[str] = frozenset(),
     ) -> bytes:
         """The head of a request to `path` (of `config.urls`). `native`: the client speaks the endpoint's dialect, and
-        its own headers go along.
+        its own headers and its query (as it came, encoded) go along.
 
         Raises `ValueError` where a value would break out of its line.
         """
-        lines = [self._lines[path]]
+        target, host = self._lines[path]
+        if query and native:
+            target += (b"&" if b"?" in target else b"?") + query
+        lines = [target + host]
         named = set()
         dropped = self._dropped
         for name, value in client:
@@ -91,6 +96,10 @@ class Target:
                     # Headers that the client's connection names are for that connection alone.
                     dropped = dropped | {one.strip().lower() for one in value.split(b",")}
                 continue
+            if without_betas and lower == b"anthropic-beta":
+                value = _without_betas(value, without_betas)
+                if not value:
+                    continue
             named.add(lower)
             lines.append(name + b": " + value)
         if path != MODELS:
@@ -114,16 +123,22 @@ class Target:
         return head + b"\r\n\r\n"
 
 
+def _without_betas(value: bytes, refused: frozenset[str]) -> bytes:
+    return b",".join(one for one in value.split(b",") if one.strip().decode("latin-1") not in refused)
+
+
 _USER_AGENT = f"User-Agent: codex-gateway/{__version__}".encode()
 
 # What describes the endpoint's connection or server rather than its answer; what is left goes to the client, with the
 # limits that it paces itself by (retry-after, anthropic-ratelimit-*, x-ratelimit-*, x-codex-*) and the request's id.
 _NOT_TO_CLIENTS = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authenticate-info te trailer transfer-encoding upgrade "
-    b"content-length content-encoding date server set-cookie set-cookie2 alt-svc strict-transport-security "
-    b"public-key-pins www-authenticate access-control-allow-origin access-control-allow-credentials via".split()
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer "
+    b"transfer-encoding upgrade content-length content-encoding date server set-cookie set-cookie2 alt-svc "
+    b"strict-transport-security public-key-pins www-authenticate access-control-allow-origin access-control-allow-credentials via".split()
 )
-_CONVERTED_ANSWER_KEEPS = frozenset((b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry"))
+_CONVERTED_ANSWER_KEEPS = frozenset(
+    (b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry")
+)
 
 
 def headers_for_client(headers: RawHeaders, *, native: bool) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from codex_control.service.redaction import redact, redact_value
 
 MAX_TEXT = 4096
 """Most characters of a message or of one field; tracebacks may have four times as many."""
-OWN_LOGGERS = ("codex_supervisor", "codex_control")
+OWN_LOGGERS = ("codex_supervisor", "codex_gateway", "codex_control")
 
 # What every record has; all else came with `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "json_line"}

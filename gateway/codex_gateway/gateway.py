@@ -1,0 +1,364 @@
+"""The composition root: configuration, records, endpoints and server put together, and the signals that end it all.
+
+`serve` is what the service unit starts. The order matters: the lock before anything is touched, records before the first
+request, readiness only when the port listens. On SIGTERM no new model request is taken, those under way get
+`drain.timeout` to end, and what still streams then gets its dialect's error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+from codex_control import __version__
+from codex_control.errors import BadConfig, CodexError
+from codex_control.paths import make_private_dir
+from codex_control.service.clock import Clock, SystemClock
+from codex_control.service.lock import SupervisorLock
+from codex_control.service.logs import Logs, start_logs
+from codex_control.service.notify import Notifier, feed_watchdog, watchdog_limit_s
+from codex_control.service.own_file import write_whole
+from codex_control.service.owned_tasks import TaskSet
+
+from codex_gateway.config.model import Config
+from codex_gateway.config.reading import load_config
+from codex_gateway.config.reload import changes, in_force
+from codex_gateway.dialect.tokens import count_tokens
+from codex_gateway.ingress.limits import Limits
+from codex_gateway.ingress.model_list import ModelList
+from codex_gateway.ingress.recording import NoRecords, Recorder
+from codex_gateway.ingress.server import Ingress, Server
+from codex_gateway.ingress.tokens import Tokens
+from codex_gateway.metrics import Metrics
+from codex_gateway.paths import GatewayPaths
+from codex_gateway.record.recorder import RequestLog
+from codex_gateway.record.responses import KeptResponses
+from codex_gateway.route.learned import Fact, Learned
+from codex_gateway.route.routes import Routes
+from codex_gateway.route.tagging import Asked, tags_of
+from codex_gateway.tagger.process import Tagger
+from codex_gateway.upstream.call import Call
+from codex_gateway.upstream.forward import Forwarder
+from codex_gateway.upstream.health_checks import HealthChecks
+from codex_gateway.upstream.pool import Pool
+from codex_gateway.upstream.trail import Attempt
+
+_log = logging.getLogger(__name__)
+
+WATCH_EVERY_S = 1.0
+"""Between two looks at the configuration's and the tokens' files."""
+CUT_GRACE_S = 2.0
+"""For the error events of streams that the end of the drain cuts off."""
+_HIDDEN = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
+
+
+def serve(
+    paths: GatewayPaths,
+    *,
+    log_level: str | None = None,
+    adapt: Callable[[Config], Config] = lambda config: config,
+) -> int:
+    """Run the gateway until it is told to end; return the exit code. `adapt` changes each configuration that is read
+    (`--demo` adds its endpoint).
+
+    Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
+    """
+    import uvloop
+
+    config = adapt(load_config(paths.config_file))
+    for directory in (paths.state_dir, paths.runtime_dir, paths.log_dir):
+        make_private_dir(directory)
+    lock = SupervisorLock(paths.lock_file)
+    lock.acquire()
+    try:
+        logs = start_logs(
+            log_level or config.log.level,
+            file=paths.log_dir / "gateway.log",
+            file_limit_bytes=config.log.file_limit,
+            files_kept=config.log.files_kept,
+        )
+        try:
+            gateway = Gateway(paths, config, logs=logs, adapt=adapt)
+            uvloop.run(gateway.run())
+        finally:
+            logs.close()
+    finally:
+        lock.release()
+    return 0 if gateway.failure is None else 1
+
+
+class Gateway:
+    """One run of the gateway. `started` is set once it listens; `url` is then its address."""
+
+    def __init__(
+        self,
+        paths: GatewayPaths,
+        config: Config,
+        *,
+        logs: Logs | None = None,
+        clock: Clock | None = None,
+        records: bool = True,
+        adapt: Callable[[Config], Config] = lambda config: config,
+    ) -> None:
+        self.paths = paths
+        self.url = ""
+        self.failure: BaseException | None = None
+        self.metrics = Metrics()
+        self.clock: Clock = clock or SystemClock()
+        self.tokens = Tokens(paths.token_dir, self.clock)
+        self.config_error = ""
+        """What is wrong with the configuration file since the last good one."""
+        self._config = config
+        self._logs = logs
+        self._with_records = records
+        self._adapt = adapt
+        self._notifier = Notifier(self.clock)
+        self._config_stamp = _stamp(paths.config_file)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    async def run(self, started: asyncio.Event | None = None, stop: asyncio.Event | None = None) -> None:
+        """Start, serve and end. `started` is set when it listens, `stop` ends it, as SIGTERM does."""
+        self._stop = stop or asyncio.Event()
+        tasks = TaskSet(self._task_failed)
+        async with contextlib.AsyncExitStack() as stack:
+            self._handle_signals(stack)
+            self.tokens.open()
+            recorder = await self._open_records(stack)
+            self._build(recorder, stack)
+            stack.push_async_callback(tasks.cancel)
+            await self._listen(stack)
+            tasks.start(self._watch_files(), "watch files")
+            tasks.start(HealthChecks(self.forwarder, self.pool, self.clock).run(), "health checks")
+            limit_s = watchdog_limit_s()
+            if limit_s is not None:
+                tasks.start(feed_watchdog(self._notifier, limit_s, self._answers), "watchdog")
+            self._tasks = tasks
+            _log.info("ready", extra={"pid": os.getpid(), "version": __version__, "url": self.url})
+            self._notifier.ready(self._status_line())
+            if started is not None:
+                started.set()
+            await self._stop.wait()
+            self._notifier.stopping("stopping")
+            await self._drain()
+        if self.failure is not None:
+            _log.critical("stopped_by_failure", extra={"error": repr(self.failure)})
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    async def _open_records(self, stack: contextlib.AsyncExitStack) -> Recorder:
+        self.records: RequestLog | None = None
+        if not self._with_records:
+            return NoRecords()
+        config = self._config
+        self.records = await RequestLog.open(
+            self.paths.database, clock=self.clock, config=config.records, prices=config.prices
+        )
+        stack.push_async_callback(self.records.close)
+        return self.records
+
+    def _build(self, recorder: Recorder, stack: contextlib.AsyncExitStack) -> None:
+        config = self._config
+        facts = self.records.known_facts if self.records is not None else []
+        self.routes = Routes(config, Learned(facts), random.random)
+        self.pool = Pool(config.limits.stream_buffer // 2)
+        stack.callback(self.pool.close)
+        self.kept_responses = KeptResponses()
+        self.limits = Limits(self.clock, config.clients, config.limits.concurrent)
+        self._tagger = Tagger(config.tagging)
+        stack.push_async_callback(self._tagger.close)
+
+        def told(call: Call, attempt: Attempt) -> None:
+            self.metrics.attempted(attempt)
+            recorder.attempted(call.entry, attempt)
+
+        self.forwarder = Forwarder(
+            self.routes,
+            self.pool,
+            self.clock,
+            random.random,
+            told=told,
+            on_learned=self._learned,
+            capture_bytes=recorder.body_limit,
+            responses=self.kept_responses.of,
+        )
+        models = ModelList(self.forwarder, self.pool, self.clock)
+        self.ingress = Ingress(
+            clock=self.clock,
+            tokens=self.tokens,
+            limits=self.limits,
+            bounds=config.limits,
+            forwarder=self.forwarder,
+            recorder=recorder,
+            metrics=self.metrics,
+            tagger=self._tags if config.tagging.rules else None,
+            models=models.answer,
+            count_tokens=lambda call: asyncio.to_thread(count_tokens, call.body, call.dialect),
+        )
+        self.metrics.before_page(self._set_gauges)
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        listen = self._config.listen
+        server = Server(self.ingress)
+        try:
+            sockets = await asyncio.get_running_loop().create_server(server, listen.host, listen.port, backlog=1024)
+        except OSError as error:
+            raise BadConfig(
+                f"the gateway cannot listen on {listen.host}:{listen.port}",
+                why=error.strerror or str(error),
+                next_step="set `listen.port` in config.yaml to another port, or stop what uses it",
+            ) from error
+        stack.push_async_callback(server.shutdown, CUT_GRACE_S)
+        stack.callback(sockets.close)
+        self._sockets = sockets
+        host = f"[{listen.host}]" if ":" in listen.host else listen.host
+        self.url = f"http://{host}:{sockets.sockets[0].getsockname()[1]}"
+        write_whole(self.paths.address_file, f"{self.url}\n", 0o600)
+        stack.callback(self.paths.address_file.unlink, missing_ok=True)
+
+    def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: self._stop.set,
+            signal.SIGINT: self._stop.set,
+            signal.SIGHUP: self.reload,
+        }
+        for number, handler in handlers.items():
+            try:
+                loop.add_signal_handler(number, handler)
+            except (ValueError, RuntimeError):
+                return  # not in the main thread: whoever runs us there stops us by `stop`
+            stack.callback(loop.remove_signal_handler, number)
+
+    # --- while it runs ----------------------------------------------------------------------------------------------
+
+    def _task_failed(self, error: BaseException) -> None:
+        # Nothing goes on half dead: the service manager starts us again.
+        self.failure = self.failure or error
+        self._stop.set()
+
+    def _learned(self, fact: Fact) -> None:
+        if self.records is not None:
+            self.records.learn(fact)
+
+    async def _answers(self) -> None:
+        """Everything depends on the event loop alone, which has just run this."""
+
+    async def _tags(self, call: Call, request: web.BaseRequest, path: str) -> frozenset[str]:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        for name in _HIDDEN:
+            headers.pop(name, None)
+        asked = Asked(
+            path=path, headers=headers, query=dict(request.rel_url.query), body=call.body, dialect=call.dialect
+        )
+        tagging = tags_of(asked, self._config.tagging)
+        if not tagging.slow:
+            return tagging.tags
+        more, notes = await self._tagger.tags(tagging.slow, asked)
+        for note in notes:
+            _log.warning("tagging_rule_failed", extra={"why": note})
+        return tagging.tags | more
+
+    def _set_gauges(self) -> None:
+        self.metrics.running_requests.set(self.limits.running)
+        self.metrics.endpoint_up.clear()
+        now, wall_s = self.clock.monotonic(), self.clock.wall_ns() / 1e9
+        for status in self.routes.statuses(now, wall_s):
+            self.metrics.endpoint_up.labels(status.endpoint.name).set(status.state in ("ready", "probing"))
+
+    def _status_line(self) -> str:
+        enabled = sum(endpoint.enabled for endpoint in self._config.endpoints)
+        line = f"{self.url}, {enabled} endpoints"
+        return f"{line}; the configuration file is not in force: {self.config_error}" if self.config_error else line
+
+    async def _watch_files(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            self.pool.close_idle()
+            try:
+                self.tokens.reload()
+            except CodexError as error:
+                _log.warning("tokens_not_read", extra={"why": str(error)})
+            if _stamp(self.paths.config_file) != self._config_stamp:
+                self.reload()
+
+    def reload(self) -> None:
+        """Take the configuration file again. A wrong one changes nothing, and says so."""
+        self._config_stamp = _stamp(self.paths.config_file)
+        self._notifier.reloading("reading the configuration")
+        try:
+            read = self._adapt(load_config(self.paths.config_file))
+        except CodexError as error:
+            self.config_error = str(error)
+            self.metrics.config_reloads.labels("refused").inc()
+            _log.error("config_refused", extra={"why": str(error)})
+            self._notifier.ready(self._status_line())
+            return
+        self.config_error = ""
+        found = changes(self._config, read)
+        self._apply(in_force(self._config, read))
+        self.metrics.config_reloads.labels("applied").inc()
+        for sentence in found.sentences():
+            _log.info("config_applied", extra={"change": sentence})
+        self._notifier.ready(self._status_line())
+
+    def _apply(self, config: Config) -> None:
+        tagging_changed = config.tagging != self._config.tagging
+        self._config = config
+        self.routes.apply(config)
+        self.forwarder.key_texts.clear()
+        self.limits.change(config.clients, config.limits.concurrent)
+        self.ingress.bounds = config.limits
+        self.ingress.tagger = self._tags if config.tagging.rules else None
+        self.pool.buffer_bytes = config.limits.stream_buffer // 2
+        if tagging_changed:
+            self._tasks.start(self._tagger.configure(config.tagging), "new tagging rules")
+        if self.records is not None:
+            self.records.change(config.records, config.prices)
+            self.forwarder.capture_bytes = self.records.body_limit
+        if self._logs is not None:
+            self._logs.set_level(config.log.level)
+
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        self.ingress.draining = True
+        timeout_s = self._config.drain.timeout
+        _log.info("draining", extra={"running": self.limits.running, "timeout_s": timeout_s})
+        if not await self._wait_for_none(timeout_s):
+            for stream in list(self.forwarder.streams):
+                stream.cut()
+            await self._wait_for_none(CUT_GRACE_S)
+        self._sockets.close()
+
+    async def _wait_for_none(self, timeout_s: float) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        told = loop.time()
+        while self.limits.running:
+            if loop.time() >= deadline:
+                return False
+            if loop.time() - told > 1.0:
+                self._notifier.needs_time(10.0, f"{self.limits.running} requests under way")
+                told = loop.time()
+            await asyncio.sleep(0.02)
+        return True
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written; zeros where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_mtime_ns, status.st_size

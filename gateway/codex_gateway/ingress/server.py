@@ -1,0 +1,374 @@
+"""The HTTP server: from a request on loopback to the answer of an endpoint, at the client's pace.
+
+aiohttp reads the requests. Its `keepalive_timeout` also bounds how long a head may take; the body has a time limit of its
+own here. A client that goes away cancels its handler, which closes the connection to the endpoint. A client that reads
+slowly makes `write` wait, and who waits does not read from the endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+from codex_control.errors import BadInput
+from codex_control.service.clock import Clock
+from multidict import CIMultiDict
+
+from codex_gateway.config.endpoint import ClientKind
+from codex_gateway.config.model import LimitsConfig
+from codex_gateway.dialect.neutral import Dialect, Usage
+from codex_gateway.ingress.body import read_body
+from codex_gateway.ingress.client_kind import client_kind
+from codex_gateway.ingress.errors import error_dialect, refuse, unanswered
+from codex_gateway.ingress.limits import DRAIN_RETRY_S, Limits
+from codex_gateway.ingress.recording import Entry, Recorder
+from codex_gateway.ingress.routes import Page, Route, find, split_token
+from codex_gateway.ingress.tokens import Token, Tokens
+from codex_gateway.metrics import Metrics
+from codex_gateway.route.affinity import conversation_id
+from codex_gateway.upstream.answer import Stream, Whole
+from codex_gateway.upstream.call import Call, Unanswered
+from codex_gateway.upstream.forward import Forwarder
+
+_log = logging.getLogger(__name__)
+
+MAX_HEAD_LINE_BYTES = 16 * 1024
+"""Request line, and each header: Claude Code's list of betas passes 1 KiB."""
+MAX_CONNECTIONS_OVER = 64
+"""Connections beyond the bound on requests: for health, metrics and refusals."""
+
+Tagger = Callable[[Call, web.BaseRequest, str], Awaitable[frozenset[str]]]
+Models = Callable[[Dialect, ClientKind, web.BaseRequest], Awaitable[web.StreamResponse]]
+CountTokens = Callable[[Call], Awaitable[int]]
+
+
+@dataclass(kw_only=True)
+class Ingress:
+    """What a request meets on its way in. The parts are handed in by the composition root."""
+
+    clock: Clock
+    tokens: Tokens
+    limits: Limits
+    bounds: LimitsConfig
+    forwarder: Forwarder
+    recorder: Recorder
+    metrics: Metrics
+    tagger: Tagger | None
+    models: Models
+    count_tokens: CountTokens
+    not_ready: Callable[[], str] = lambda: ""
+    """Why no model request can be served; empty where they can."""
+    draining: bool = field(default=False, init=False)
+
+    def __repr__(self) -> str:
+        return f"<Ingress running={self.limits.running}{' draining' if self.draining else ''}>"
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path_token, path = split_token(request.path)
+        try:
+            return await self._route(request, path, path_token)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            _log.exception("request_failed", extra={"path": path[:200]})
+            return self._refuse(
+                error_dialect(path, request.headers), 500, "the gateway itself failed; its log says more"
+            )
+
+    async def _route(self, request: web.BaseRequest, path: str, path_token: str) -> web.StreamResponse:
+        found = find(request.method, path)
+        route = found if isinstance(found, Route) else None
+        if route is not None and route.role is None:
+            return self._open_page(route.page)
+        token = self._token(request, path_token)
+        # Who shows no token does not even learn which paths there are.
+        if token is None:
+            return self._refuse(
+                error_dialect(path, request.headers),
+                401,
+                "the gateway wants one of its own tokens (not an endpoint's key): `codex-gateway setup` writes it into "
+                "the client's settings",
+                headers=(("WWW-Authenticate", 'Bearer realm="codex-gateway"'),),
+            )
+        if route is None:
+            methods = found if isinstance(found, tuple) else ()
+            dialect = error_dialect(path, request.headers)
+            if methods:
+                allowed = ", ".join(methods)
+                return self._refuse(dialect, 405, f"{path} takes {allowed}", headers=(("Allow", allowed),))
+            return self._refuse(dialect, 404, f"the gateway has no {path[:200]}")
+        dialect = route.dialect or error_dialect(path, request.headers)
+        if route.role is not None and not token.may(route.role):
+            return self._refuse(
+                dialect, 403, f"the token {token.name} is for {token.role}, and {path} for {route.role}"
+            )
+        match route.page:
+            case Page.MODEL | Page.COUNT_TOKENS:
+                return await self._model(request, route, path, token)
+            case Page.MODELS:
+                return await self.models(dialect, client_kind(request.headers, dialect, token.client), request)
+            case Page.UPGRADE:
+                if request.headers.get("Upgrade", "").lower() != "websocket":
+                    return self._refuse(dialect, 405, f"{path} takes POST", headers=(("Allow", "POST"),))
+                return self._refuse(dialect, 426, "no WebSocket here: use POST", headers=(("Upgrade", "HTTP/1.1"),))
+            case Page.METRICS:
+                return web.Response(body=self.metrics.page(), headers={"Content-Type": _PROMETHEUS})
+            case page:
+                return self._open_page(page)
+
+    def _open_page(self, page: Page) -> web.Response:
+        if page is Page.READY and (why := "it is stopping" if self.draining else self.not_ready()):
+            return web.Response(status=503, text=f"{why}\n")
+        return web.Response(text="" if page is Page.ROOT else "ok\n")
+
+    def _token(self, request: web.BaseRequest, path_token: str) -> Token | None:
+        if path_token:
+            return self.tokens.check(path_token)
+        headers = request.headers
+        scheme, _, text = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and text:
+            return self.tokens.check(text.strip())
+        text = headers.get("x-api-key", "")
+        return self.tokens.check(text) if text else None
+
+    def _refuse(
+        self,
+        dialect: Dialect,
+        status: int,
+        message: str,
+        retry_after_s: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> web.Response:
+        self.metrics.refused(status)
+        return refuse(dialect, status, message, retry_after_s=retry_after_s, headers=headers)
+
+    # --- model requests -----------------------------------------------------------------------------------------------
+
+    async def _model(self, request: web.BaseRequest, route: Route, path: str, token: Token) -> web.StreamResponse:
+        dialect = route.dialect or Dialect.CHAT
+        if self.draining:
+            return self._refuse(dialect, 503, "the gateway is stopping", DRAIN_RETRY_S, _CLOSE)
+        refused = self.limits.begin(token)
+        if refused is not None:
+            status = 503 if refused.everybody else 429
+            return self._refuse(dialect, status, refused.why, refused.retry_after_s)
+        used = 0
+        try:
+            try:
+                call = await self._read(request, route, path, token, dialect)
+            except _Refusal as refusal:
+                return self._refuse(dialect, refusal.status, refusal.message, None, refusal.headers)
+            began_s = self.clock.monotonic()
+            try:
+                return await self._serve(request, call, began_s)
+            finally:
+                used = self._ended(call.entry, began_s)
+        finally:
+            self.limits.end(token, used)
+
+    async def _read(self, request: web.BaseRequest, route: Route, path: str, token: Token, dialect: Dialect) -> Call:
+        length = request.content_length
+        if length is not None and length > self.bounds.body:
+            raise _Refusal(413, self._too_large(), _CLOSE)
+        try:
+            async with asyncio.timeout(self.bounds.header_timeout):
+                raw = await request.read()
+        except TimeoutError:
+            raise _Refusal(408, f"the body did not come within {self.bounds.header_timeout:g} s", _CLOSE) from None
+        except web.HTTPRequestEntityTooLarge:
+            raise _Refusal(413, self._too_large(), _CLOSE) from None
+        except web.HTTPException as error:
+            raise _Refusal(400, error.text or "the body cannot be read", _CLOSE) from None
+        try:
+            body = read_body(raw, dialect)
+        except BadInput as error:
+            raise _Refusal(400, str(error)) from None
+        kind = client_kind(request.headers, dialect, token.client)
+        lower = {name.lower(): value for name, value in request.headers.items()}
+        entry = Entry(
+            id=secrets.token_hex(8),
+            at_ns=self.clock.wall_ns(),
+            token=token.name,
+            kind=kind,
+            dialect=dialect,
+            path=path,
+            model=body["model"],
+            stream=body.get("stream") is True,
+            conversation=conversation_id(dialect, lower, body, token.name),
+            bytes_in=len(raw),
+            body=raw[: self.recorder.body_limit],
+        )
+        call = Call(
+            entry=entry,
+            dialect=dialect,
+            kind=kind,
+            raw_headers=request._message.raw_headers,
+            headers=request.headers,
+            query=request.rel_url.raw_query_string.encode("ascii"),
+            raw=raw,
+            body=body,
+            model=entry.model,
+            began_s=self.clock.monotonic(),
+            stream=entry.stream and route.page is Page.MODEL,
+            conversation=entry.conversation,
+            count_tokens=route.page is Page.COUNT_TOKENS,
+        )
+        if self.tagger is not None:
+            call.tags = await self.tagger(call, request, path)
+            entry.tags = tuple(sorted(call.tags))
+        return call
+
+    def _too_large(self) -> str:
+        return f"the body has more than {self.bounds.body} bytes, the gateway's limit (`limits.body`)"
+
+    async def _serve(self, request: web.BaseRequest, call: Call, began_s: float) -> web.StreamResponse:
+        entry = call.entry
+        entry.status, entry.outcome = 499, "client_gone"  # unless something better happens
+        self.recorder.begun(entry)
+        try:
+            try:
+                answer = await self.forwarder.ask(call)
+            except Unanswered as error:
+                if call.count_tokens and error.status == 404:
+                    return await self._count_tokens(call)
+                raise
+        except Unanswered as error:
+            entry.outcome, entry.error = "failed", error.error.message[:1000]
+            response = unanswered(call.dialect, error)
+            entry.status = response.status
+            return response
+        except BadInput as error:
+            entry.outcome, entry.error, entry.status = "refused", str(error)[:1000], 400
+            return self._refuse(call.dialect, 400, str(error))
+        entry.first_byte_s = self.clock.monotonic() - began_s
+        self.recorder.first_byte(entry)
+        if isinstance(answer, Whole):
+            entry.usage, entry.status, entry.outcome = answer.usage, answer.status, "ok"
+            entry.bytes_out = len(answer.body)
+            headers = CIMultiDict(answer.headers)
+            headers.setdefault("Content-Type", "application/json")
+            return web.Response(status=answer.status, headers=headers, body=answer.body)
+        return await self._stream(request, call, answer)
+
+    async def _count_tokens(self, call: Call) -> web.Response:
+        count = await self.count_tokens(call)
+        call.entry.status, call.entry.outcome = 200, "ok"
+        return web.json_response({"input_tokens": count})
+
+    async def _stream(self, request: web.BaseRequest, call: Call, answer: Stream) -> web.StreamResponse:
+        entry = call.entry
+        headers = CIMultiDict(answer.headers)
+        headers["Content-Type"] = "text/event-stream"
+        headers["Cache-Control"] = "no-cache"
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        slow_s = self.bounds.slow_reader_timeout
+        try:
+            await response.prepare(request)
+            data = answer.first
+            while data:
+                entry.bytes_out += len(data)
+                if request.transport is not None and request.transport.get_write_buffer_size() > 0:
+                    async with asyncio.timeout(slow_s):
+                        await response.write(data)
+                else:
+                    await response.write(data)
+                data = await answer.next()
+            await response.write_eof()
+        except TimeoutError:
+            entry.error = f"the client read nothing for {slow_s:g} s"
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError(entry.error) from None
+        else:
+            entry.status = answer.status
+            entry.outcome = "ok"
+            outcome = answer.conversion.outcome
+            if answer.failure is not None:
+                entry.outcome, entry.error = "failed", answer.failure.why
+            elif outcome is not None and outcome.error is not None:
+                entry.outcome, entry.error = "failed", outcome.error.message[:1000]
+        finally:
+            entry.usage = answer.usage
+            answer.close()
+        return response
+
+    def _ended(self, entry: Entry, began_s: float) -> int:
+        entry.duration_s = self.clock.monotonic() - began_s
+        self.metrics.ended(entry)
+        self.recorder.ended(entry)
+        level = logging.INFO if entry.outcome != "failed" else logging.WARNING
+        if _log.isEnabledFor(level):
+            _log.log(
+                level,
+                "request",
+                extra={
+                    "id": entry.id,
+                    "client": entry.kind.value,
+                    "model": entry.model[:200],
+                    "endpoint": entry.endpoint,
+                    "attempts": len(entry.attempts),
+                    "status": entry.status,
+                    "outcome": entry.outcome,
+                    "duration_s": round(entry.duration_s, 3),
+                },
+            )
+        usage: Usage | None = entry.usage
+        return 0 if usage is None else usage.whole_input + usage.output
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self.status = status
+        self.message = message
+        self.headers = headers
+        super().__init__(message)
+
+
+_CLOSE = (("Connection", "close"),)
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Server(web.Server):
+    """The listening side: as many connections as requests may run, and some more."""
+
+    def __init__(self, ingress: Ingress) -> None:
+        loop = asyncio.get_running_loop()
+
+        def make(
+            message: RawRequestMessage,
+            payload: StreamReader,
+            protocol: RequestHandler,
+            writer: AbstractStreamWriter,
+            task: asyncio.Task[None],
+        ) -> web.BaseRequest:
+            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=ingress.bounds.body)
+
+        super().__init__(
+            ingress.handle,
+            request_factory=make,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=ingress.bounds.header_timeout,
+            max_line_size=MAX_HEAD_LINE_BYTES,
+            max_field_size=MAX_HEAD_LINE_BYTES,
+            lingering_time=2.0,
+        )
+        self._ingress = ingress
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """See aiohttp: count a connection in, or close it where there are too many."""
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._ingress.bounds.concurrent + MAX_CONNECTIONS_OVER:
+            transport.abort()
+            return
+        # aiohttp waits once more than this is not read yet: the bound on what a slow client holds here.
+        transport.set_write_buffer_limits(high=self._ingress.bounds.stream_buffer // 4)

@@ -1,0 +1,136 @@
+"""What the gateway counts and measures, as Prometheus metrics in a registry of its own.
+
+Labels are bounded: endpoints come from the configuration, all other values from the tuples and enums named here; models
+and token names are no labels.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+
+from codex_control import __version__
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from codex_gateway.upstream.trail import Attempt, Entry
+
+PREFIX = "codex_gateway"
+OUTCOMES = ("ok", "failed", "refused", "client_gone")
+TOKEN_KINDS = ("input", "cached", "output", "reasoning")
+
+_FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_WHOLE = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+
+
+class Metrics:
+    """Every metric. An attribute has its metric's name without the prefix and without `_total`."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        request = ("endpoint", "client", "dialect", "outcome")
+        self.requests = Counter(f"{PREFIX}_requests", "Requests of clients that ended", request, registry=self.registry)
+        self.request_seconds = Histogram(
+            f"{PREFIX}_request_seconds",
+            "From a request to the end of its answer",
+            request,
+            registry=self.registry,
+            buckets=_WHOLE,
+        )
+        self.first_byte_seconds = Histogram(
+            f"{PREFIX}_first_byte_seconds",
+            "From a request to the first byte of its answer",
+            ("endpoint", "client", "dialect"),
+            registry=self.registry,
+            buckets=_FIRST,
+        )
+        self.attempts = Counter(
+            f"{PREFIX}_attempts",
+            "Attempts at endpoints that ended, by what came",
+            ("endpoint", "outcome"),
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            f"{PREFIX}_tokens", "Tokens, as endpoints counted them", ("endpoint", "kind"), registry=self.registry
+        )
+        self.refusals = Counter(
+            f"{PREFIX}_refusals",
+            "Requests that the gateway itself refused, by status",
+            ("status",),
+            registry=self.registry,
+        )
+        self.running_requests = Gauge(f"{PREFIX}_running_requests", "Requests under way", registry=self.registry)
+        self.endpoint_up = Gauge(
+            f"{PREFIX}_endpoint_up", "1 where an endpoint may get requests now", ("endpoint",), registry=self.registry
+        )
+        self.config_reloads = Counter(
+            f"{PREFIX}_config_reloads", "Reloads of the configuration, by result", ("result",), registry=self.registry
+        )
+        for result in ("applied", "refused"):
+            self.config_reloads.labels(result)
+        info = Gauge(
+            f"{PREFIX}_build_info", "What runs; always 1", ("version", "python_version"), registry=self.registry
+        )
+        info.labels(__version__, platform.python_version()).set(1)
+        self._before: list[Callable[[], None]] = []
+        # Looking a child up by its labels takes longer than counting: the last ones are kept at hand.
+        self._kept: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
+        self._kept_first: dict[tuple[str, ...], Histogram] = {}
+        self._kept_attempts: dict[tuple[str, str], Counter] = {}
+        self._kept_tokens: dict[str, tuple[Counter, ...]] = {}
+
+    def before_page(self, work: Callable[[], None]) -> None:
+        """Have `work` called before each page: it sets gauges."""
+        self._before.append(work)
+
+    def page(self) -> bytes:
+        """The page, as Prometheus' text."""
+        for work in self._before:
+            work()
+        return generate_latest(self.registry)
+
+    def ended(self, entry: Entry) -> None:
+        """Count a request that ended."""
+        labels = (entry.endpoint or "none", entry.kind.value, entry.dialect.value, entry.outcome)
+        kept = self._kept.get(labels)
+        if kept is None:
+            kept = self._kept[labels] = (self.requests.labels(*labels), self.request_seconds.labels(*labels))
+        kept[0].inc()
+        kept[1].observe(entry.duration_s)
+        if entry.first_byte_s is not None:
+            first = self._kept_first.get(labels[:3])
+            if first is None:
+                first = self._kept_first[labels[:3]] = self.first_byte_seconds.labels(*labels[:3])
+            first.observe(entry.first_byte_s)
+        usage = entry.usage
+        if usage is not None:
+            counters = self._kept_tokens.get(labels[0])
+            if counters is None:
+                counters = self._kept_tokens[labels[0]] = tuple(
+                    self.tokens.labels(labels[0], kind) for kind in TOKEN_KINDS
+                )
+            counts = (usage.input + usage.cache_write, usage.cache_read, usage.output, usage.reasoning)
+            for counter, count in zip(counters, counts, strict=True):
+                if count:
+                    counter.inc(count)
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Count an attempt that ended."""
+        labels = (attempt.endpoint, attempt.outcome)
+        kept = self._kept_attempts.get(labels)
+        if kept is None:
+            kept = self._kept_attempts[labels] = self.attempts.labels(*labels)
+        kept.inc()
+
+    def refused(self, status: int) -> None:
+        """Count a refusal of the gateway itself."""
+        self.refusals.labels(str(status)).inc()
