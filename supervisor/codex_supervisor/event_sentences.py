@@ -259,6 +259,10 @@ def _instance_deleted(_: Fields) -> str:
     return "the instance was deleted with its history"
 
 
+def _instance_forgotten(_: Fields) -> str:
+    return "Claude Code is gone and asked nothing: the instance was forgotten"
+
+
 _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     "approval_answered": _approval_answered,
     "claude_bound": _claude_bound,
@@ -271,6 +275,7 @@ _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     "drain_ended": _drain_ended,
     "hibernated": _hibernated,
     "instance_deleted": _instance_deleted,
+    "instance_forgotten": _instance_forgotten,
     "memory_exceeded": _memory_exceeded,
     "mended": _mended,
     "probe_missed": _probe_missed,

@@ -1,7 +1,7 @@
-"""Decides what the end of a wait was: the person's Esc, which stops the turn, or the end of Claude Code, which does not.
+"""Decides what ended a wait: the person's Esc, which stops the turn, or the end of Claude Code, which does not.
 
-Both end the hook with SIGTERM. Claude Code that goes away waits for its hooks to end, then runs its SessionEnd hooks and
-is gone (measured with 2.1.329); so the hook itself cannot tell, and this runs as a process of its own that outlives it.
+Both end the hook with SIGTERM. Claude Code that goes away waits for its hooks to end, then runs its SessionEnd hooks
+and is gone (measured with 2.1.329); so the hook itself cannot tell, and this runs as a process that outlives it.
 Run it as `python -m codexctl.claude.after_esc CLAUDE_PID TURN`.
 """
 

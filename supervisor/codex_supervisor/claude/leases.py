@@ -20,7 +20,7 @@ from codex_supervisor.instance.events import HibernateWanted
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import Failed, Hibernated, Ready, Stopped
-from codex_supervisor.store.records import LeaseRecord
+from codex_supervisor.store.records import LeaseRecord, SettingsRecord
 
 _log = logging.getLogger(__name__)
 
@@ -172,10 +172,33 @@ class Leases:
 
     async def _after_grace(self, shell: InstanceShell) -> None:
         await asyncio.sleep(self._grace_left_s(shell))
-        if not await self._sleep_when_idle(shell):
+        if not await self._sleep_when_idle(shell) or await self._forget_unused(shell):
             return
         self._fleet.hold(shell, shell.record.claude_sessions, ())
         shell.save(shell.record)
+
+    async def _forget_unused(self, shell: InstanceShell) -> bool:
+        """Forget an instance that nothing was ever done with: each start of Claude Code makes one."""
+        name, settings = shell.record.id, shell.record.settings
+        if settings != SettingsRecord(cwd=settings.cwd) or shell.record.workspace:
+            return False
+        try:
+            turns, _ = await self._house.store.list_turns(name, [], 1, "")
+        except CodexError:
+            return False  # without the store nobody knows
+        # No await from here on: an ask, or the session shown again, may have come meanwhile.
+        at_rest = isinstance(shell.state, Stopped | Hibernated) and not shell.frozen and not shell.leaving
+        if turns or not at_rest or self._fleet.shells.get(name) is not shell or self._is_used(name):
+            return False
+        if not _holding(shell).is_left():
+            return False
+        _log.info("instance_forgotten", extra={"instance": name})
+        try:
+            await self._fleet.forget(shell)
+        except CodexError as error:
+            # It comes back with the next supervisor, and is forgotten then.
+            _log.warning("instance_not_deleted", extra={"instance": name, "error": str(error)})
+        return True
 
     def _grace_left_s(self, shell: InstanceShell) -> float:
         grace_s = self._house.config.claude.grace

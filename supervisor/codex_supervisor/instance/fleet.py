@@ -210,6 +210,14 @@ class Fleet:
         _log.info("instance_deleted", extra={"instance": shell.record.id})
         self._changed(shell)
 
+    async def forget(self, shell: InstanceShell) -> None:
+        """Forget an instance that has neither a child nor turns. It is out of the table at once."""
+        self.hold(shell, (), ())
+        shell.leaving = True
+        del self.shells[shell.record.id]
+        self._changed(shell)
+        await self.house.store.delete_instance(shell.record.id)
+
     def configure(self, shell: InstanceShell, settings: SettingsRecord) -> None:
         """Give an instance new settings, from its next turn on."""
         shell.save(msgspec.structs.replace(shell.record, settings=settings))

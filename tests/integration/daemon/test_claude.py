@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from codex_control.v1 import claude_pb2, history_pb2, instances_pb2, outcome_pb2, turns_pb2
 from codex_supervisor.claude.leases import MAX_LEASES
@@ -372,3 +373,36 @@ async def sleeper() -> AsyncIterator[asyncio.subprocess.Process]:
         yield process
     finally:
         await end(process)
+
+
+async def test_an_instance_that_was_never_used_is_forgotten(client: Client, model: StubModel) -> None:
+    unused, used, set_up = new_session(), new_session(), new_session()
+    async with claude_process() as one, claude_process() as two, claude_process() as three:
+        await bind(client, unused, one.pid)
+        await bind(client, used, two.pid)
+        await ask(client, used, "something")
+        await bind(client, set_up, three.pid)
+        await client.instances.Configure(
+            instances_pb2.ConfigureRequest(instance=of_session(set_up), profile="high"), timeout=10
+        )
+
+    async def forgotten() -> bool:
+        try:
+            await client.instances.Get(instances_pb2.GetInstanceRequest(instance=of_session(unused)))
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.NOT_FOUND
+        return False
+
+    await wait_for(forgotten, 10, "the unused instance to be forgotten")
+    await client.wait_for_state(HIBERNATED, f"claude-{used[:8]}")
+
+    async def left() -> bool:
+        return not any(each.session_id == set_up for each in await sessions(client))
+
+    await wait_for(left, 10, "the end of the other graces")
+    for session in (used, set_up):
+        await client.instances.Get(instances_pb2.GetInstanceRequest(instance=of_session(session)))
+    async with claude_process() as again:
+        bound = await bind(client, unused, again.pid, RESUME)
+        assert bound.created, "a session that is resumed gets a new one"
+        assert bound.instance.id == f"claude-{unused[:8]}"
