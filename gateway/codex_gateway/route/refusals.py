@@ -155,9 +155,9 @@ _VALUE = re.compile(
 _INSTEAD = re.compile(r"use [`'\"]?(max_tokens|max_completion_tokens)[`'\"]? instead", re.IGNORECASE)
 _NO_TOOLS = re.compile(
     r"(?:does not|doesn't|do not|not) support (?:tool|function)s?(?: ?(?:use|us(?:e|age)|calls?|calling))?\b"
-    r"|(?:tool|function)[ _]?(?:use|calls?|calling)? (?:is|are) not (?:supported|available|enabled)"
+    r"|(?:tool|function)[ _]?(?:use|calls?|calling)?[`'\"]? (?:is|are) not (?:supported|available|enabled)"
     r"|no endpoints found that support tool use|support (?:for )?(?:tool|function)s?(?: calling| use)? is not"
-    r"|`?--enable-auto-tool-choice`?|不支持(?:工具|函数)调用",
+    r"|不支持(?:工具|函数)调用",
     re.IGNORECASE,
 )
 _TOOL_CHOICE = re.compile(r"tool[_ ]choice", re.IGNORECASE)
@@ -180,7 +180,9 @@ def _read(sentence: Sentence, sent: JsonObject, *, only_features: bool) -> Refus
     text = sentence.text
     if (match := _BETA.search(text)) is not None:
         return _refusal(Topic.BETA, ",".join(re.findall(r"[A-Za-z0-9._-]+", match["values"])), text)
-    if _has_tools(sent) and _NO_TOOLS.search(text) and not _TOOL_CHOICE.search(text):
+    # vLLM speaks of the choice where it was started without any tool parser.
+    no_tools = "--enable-auto-tool-choice" in text or (_NO_TOOLS.search(text) and not _TOOL_CHOICE.search(text))
+    if no_tools and _has_tools(sent):
         return _refusal(Topic.TOOLS, "", text)
     if only_features:
         return None

@@ -1,5 +1,7 @@
 """What is read from refusals, in the words and shapes of real endpoints; and what must not be read from them."""
 
+# ruff: noqa: E501 (what real endpoints say, in one piece)
+
 from __future__ import annotations
 
 import json
@@ -205,7 +207,9 @@ def test_a_refused_parameter_is_read(answer: Any, path: str | None) -> None:
 
 @pytest.mark.parametrize("status", [500, 502])
 def test_a_relay_that_wraps_a_refusal_in_its_own_failure_is_read(status: int) -> None:
-    answer = {"error": {"type": "request_fail", "upstream_error": _anthropic("output_config: Extra inputs are not permitted")}}
+    answer = {
+        "error": {"type": "request_fail", "upstream_error": _anthropic("output_config: Extra inputs are not permitted")}
+    }
     refusal = read_refusal(status, json.dumps(answer).encode(), SENT)
     assert refusal is not None
     assert refusal.detail == "output_config"
@@ -215,9 +219,10 @@ def test_a_relay_that_wraps_a_refusal_in_its_own_failure_is_read(status: int) ->
 
 FEATURES = [
     ({"error": "registry.ollama.ai/library/gemma3:4b does not support tools"}, Topic.TOOLS, ""),
-    (_openai("`tool calling` is not supported with this model"), None, ""),
+    (_openai("`tool calling` is not supported with this model"), Topic.TOOLS, ""),
     (_openai("This model does not support function calling."), Topic.TOOLS, ""),
-    (_openai('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'), None, ""),
+    (_openai("Tool choice is not supported: tool_choice required does not support tools of this kind"), None, ""),
+    (_openai('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'), Topic.TOOLS, ""),
     (_openai("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
              param="max_tokens", code="unsupported_parameter"), Topic.MAX_TOKENS_FIELD, "max_completion_tokens"),
     (_openai("System message must be at the beginning."), Topic.SYSTEM_MIDWAY, ""),
@@ -283,7 +288,9 @@ def test_evidence_holds_no_key_and_is_short() -> None:
     text = "Unknown parameter: 'store'. " + "x" * 2000 + " sk-abcdefghijklmnop"
     refusal = read_refusal(400, json.dumps(_openai("sk-abcdefghijklmnop " + text)).encode(), SENT)
     assert refusal is None  # the sentence does not begin with the refusal
-    refusal = read_refusal(400, json.dumps(_openai("Unknown parameter: 'store'. Key sk-abcdefghijklmnop")).encode(), SENT)
+    refusal = read_refusal(
+        400, json.dumps(_openai("Unknown parameter: 'store'. Key sk-abcdefghijklmnop")).encode(), SENT
+    )
     assert refusal is not None
     assert "abcdefghijklmnop" not in refusal.evidence
     assert len(read_refusal(400, json.dumps(_openai(text)).encode(), SENT).evidence) <= 500  # type: ignore[union-attr]
@@ -291,11 +298,15 @@ def test_evidence_holds_no_key_and_is_short() -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=60),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["error", "message", "detail", "loc", "msg", "param", "type", "code", "metadata", "raw", "details"]),
-        inner,
-        max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "message", "detail", "loc", "msg", "param", "type", "code", "metadata", "raw", "details"]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=20,
 )
