@@ -22,6 +22,7 @@ from codex_control.v1 import (
     history_pb2_grpc,
     instances_pb2,
     instances_pb2_grpc,
+    tasks_pb2_grpc,
     turns_pb2,
     turns_pb2_grpc,
 )
@@ -48,6 +49,7 @@ class Client:
     cwd: str
     instances: instances_pb2_grpc.InstancesStub = field(init=False)
     turns: turns_pb2_grpc.TurnsStub = field(init=False)
+    tasks: tasks_pb2_grpc.TasksStub = field(init=False)
     history: history_pb2_grpc.HistoryStub = field(init=False)
     claude: claude_pb2_grpc.ClaudeStub = field(init=False)
     admin: admin_pb2_grpc.AdminStub = field(init=False)
@@ -55,6 +57,7 @@ class Client:
     def __post_init__(self) -> None:
         self.instances = instances_pb2_grpc.InstancesStub(self.channel)
         self.turns = turns_pb2_grpc.TurnsStub(self.channel)
+        self.tasks = tasks_pb2_grpc.TasksStub(self.channel)
         self.history = history_pb2_grpc.HistoryStub(self.channel)
         self.claude = claude_pb2_grpc.ClaudeStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 from codex_control.errors import BadInput
@@ -20,7 +20,7 @@ from codex_supervisor.rpc.task_messages import event_message, gap_message, reque
 from codex_supervisor.rpc.turns import page_size
 from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.following import follow, wait
-from codex_supervisor.task.records import EventKind, TaskRequest, TaskState, check_id, check_request
+from codex_supervisor.task.records import EventKind, TaskRecord, TaskRequest, TaskState, check_id, check_request
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,11 +30,24 @@ _MAX_NAMED = 500
 _ENDS = (EventKind.COMPLETE, EventKind.ERROR)
 
 
+class Intake(Protocol):
+    """Who takes tasks in: the manager, which keeps their state files too; or an engine alone."""
+
+    async def submit(self, task_id: str, request: TaskRequest) -> tuple[TaskRecord, bool]:
+        """See `Engine.submit`."""
+        ...
+
+    async def retry(self, task_id: str) -> TaskRecord:
+        """See `Engine.retry`."""
+        ...
+
+
 class TasksServicer(tasks_pb2_grpc.TasksServicer):
     """Takes tasks in, shows them, and passes on what people want of them."""
 
-    def __init__(self, engine: Engine, house: House) -> None:
+    def __init__(self, engine: Engine, intake: Intake, house: House) -> None:
         self._engine = engine
+        self._intake = intake
         self._house = house
 
     async def Submit(self, request: tasks_pb2.SubmitTaskRequest, context: Context) -> tasks_pb2.SubmitTaskResponse:
@@ -43,7 +56,7 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
         # A client that goes away in this moment leaves a task that is either not accepted or will run; asking again
         # with its id says which.
         wanted = self._checked(task_id, request_record(request.spec))
-        record, existed = await self._engine.submit(task_id, wanted)
+        record, existed = await self._intake.submit(task_id, wanted)
         return tasks_pb2.SubmitTaskResponse(task=task_message(record), existed=existed)
 
     def _checked(self, task_id: str, request: TaskRequest) -> TaskRequest:
@@ -114,7 +127,7 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
 
     async def Retry(self, request: tasks_pb2.RetryTaskRequest, context: Context) -> tasks_pb2.RetryTaskResponse:
         """See tasks.proto."""
-        return tasks_pb2.RetryTaskResponse(task=task_message(await self._engine.retry(_named(request.id))))
+        return tasks_pb2.RetryTaskResponse(task=task_message(await self._intake.retry(_named(request.id))))
 
     async def Logs(
         self, request: tasks_pb2.TaskLogsRequest, context: Context

@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Forget TASKS, or all that have ended, with their answers and events.
 
-    State files, branches and worktrees stay.
+    State files stay, and so does a worktree that holds anything new.
     """
     from codexctl.confirming import confirm
 
