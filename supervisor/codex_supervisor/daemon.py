@@ -32,6 +32,7 @@ from codex_control.v1 import (
     claude_pb2_grpc,
     history_pb2_grpc,
     instances_pb2_grpc,
+    tasks_pb2_grpc,
     turns_pb2_grpc,
 )
 
@@ -57,8 +58,12 @@ from codex_supervisor.rpc.history import HistoryServicer
 from codex_supervisor.rpc.instances import InstancesServicer
 from codex_supervisor.rpc.interceptor import CallInterceptor
 from codex_supervisor.rpc.server import ControlServer
+from codex_supervisor.rpc.tasks import TasksServicer
 from codex_supervisor.rpc.turns import TurnsServicer
 from codex_supervisor.store.store import Store
+from codex_supervisor.task.contract import Engine
+from codex_supervisor.task.manager import TaskManager
+from codex_supervisor.task.opening import missing_engine, open_engine, worker_of
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:
@@ -165,6 +170,7 @@ class Daemon:
             self._handle_signals(stack)
             # Last in, first out: the store is closed after everything that writes to it.
             self._house = await self._build_house(tasks, stack)
+            engine = await self._open_task_engine(stack)
             stack.push_async_callback(tasks.cancel)
             self._fleet = Fleet(self._house)
             self._asks = Asks(self._fleet)
@@ -174,16 +180,21 @@ class Daemon:
             reaper = self._become_reaper()
             stack.callback(reaper.close)
             await revive(self._fleet, self._asks)
+            self._tasks = self._make_task_manager(engine)
             self._leases = Leases(self._fleet)
             stack.callback(self._leases.close)
             self._leases.restore()
             server = await self._start_server(stack)
             await self._start_metrics_page(stack)
             Monitor(self._fleet).start()
+            if self._tasks is not None:
+                self._tasks.start()
             tasks.start(self._metrics.sample_loop_lag(self._clock), "sample loop lag")
             await server.set_serving(True)
             self._announce_ready(tasks)
             await self._stop.wait()
+            if self._tasks is not None:
+                await self._tasks.stop(replaced=self._replace or self.failure is not None)
             for shell in self._fleet.shells.values():
                 # From here on nothing is decided: a call that ends with the server must not cancel its turn.
                 shell.freeze()
@@ -228,6 +239,32 @@ class Daemon:
             await self._find_binary()
         return house
 
+    async def _open_task_engine(self, stack: contextlib.AsyncExitStack) -> Engine:
+        config = self._house.config.tasks
+        try:
+            engine = await open_engine(
+                config, self.paths, clock=self._clock, environ=os.environ, on_failure=self._task_failed
+            )
+        except CodexError as error:
+            # The sessions' asks matter more; whoever wants a task hears why there is none.
+            self._degrade("tasks", str(error))
+            return missing_engine(error)
+        stack.push_async_callback(engine.close)
+        return engine
+
+    def _make_task_manager(self, engine: Engine) -> TaskManager | None:
+        self._engine = engine
+        if "tasks" in self._degraded:
+            return None
+        worker = worker_of(self._house.config.tasks)
+        return TaskManager(engine, worker, self._fleet, self._asks, on_trouble=self._hear_of_tasks)
+
+    def _hear_of_tasks(self, why: str) -> None:
+        if why:
+            self._degrade("tasks", why)
+        else:
+            self._mend("tasks")
+
     async def _start_demo_model(self, house: House, stack: contextlib.AsyncExitStack) -> None:
         # Needs the extra `demo`, which the service without it must not.
         from codex_supervisor.demo.model import demo_overrides, start_demo_model
@@ -271,6 +308,8 @@ class Daemon:
         history_pb2_grpc.add_HistoryServicer_to_server(HistoryServicer(self._fleet), server.grpc)
         claude_pb2_grpc.add_ClaudeServicer_to_server(ClaudeServicer(self._leases), server.grpc)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server.grpc)
+        tasks = TasksServicer(self._engine, self._tasks or self._engine, self._house)
+        tasks_pb2_grpc.add_TasksServicer_to_server(tasks, server.grpc)
         await server.start()
         stack.push_async_callback(server.stop, _RPC_GRACE_S)
         return server
@@ -302,7 +341,9 @@ class Daemon:
             stack.callback(loop.remove_signal_handler, number)
 
     def _announce_ready(self, tasks: TaskSet) -> None:
-        _log.info("ready", extra={"pid": os.getpid(), "version": __version__, "instances": len(self._fleet.shells)})
+        _log.info(
+            "ready", extra={"pid": os.getpid(), "version": __version__, "instances": sum(self._fleet.states().values())}
+        )
         self._serving = True
         self._notifier.ready(self._status_line())
         tasks.start(self._keep_status(), "status line")
@@ -338,11 +379,13 @@ class Daemon:
 
     def _status_line(self) -> str:
         states = self._fleet.states()
+        instances, tasks = sum(states.values()), self._tasks.running if self._tasks is not None else 0
         awake = sum(states.get(name, 0) for name in ("starting", "ready", "busy", "stopping"))
         restarts = sum(shell.core.restarts for shell in self._fleet.shells.values())
         line = (
-            f"{len(self._fleet.shells)} instances, {awake} awake; {self._fleet.running_turns()} turns running; "
-            f"{restarts} restarts"
+            f"{instances} instances, {awake} awake; {self._fleet.running_turns()} turns running; "
+            + (f"{tasks} of them for tasks; " if tasks else "")
+            + f"{restarts} restarts"
         )
         return f"{line}; degraded: {', '.join(self._degraded)}" if self._degraded else line
 

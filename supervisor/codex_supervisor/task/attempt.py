@@ -230,6 +230,9 @@ class Attempt:
         self._reporter.begin(shell, Work(shell.record.settings.cwd), link.deaths)
         request = self.claim.record.request
         prompt, _, _ = self._prompt()
+        limit = self._house.config.turns.prompt_limit
+        if len(prompt) > limit:
+            raise _Ended(TaskOutcome.SETUP, f"its prompt has {len(prompt):,} characters, over turns.prompt_limit")
         ask = turns_pb2.AskRequest(
             request_id=task_request_id(link),
             instance=instances_pb2.InstanceRef(id=shell.record.id),
