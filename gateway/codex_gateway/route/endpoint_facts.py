@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import urlsplit
 
 from codex_gateway.config.endpoint import AuthHeader, Endpoint, Family, KeySource, MaxTokensField
@@ -19,12 +20,17 @@ def family_of(endpoint: Endpoint) -> Family:
     """Return whose features the endpoint has: as configured, else by its host."""
     if endpoint.family is not Family.AUTO:
         return endpoint.family
-    host = urlsplit(endpoint.url).hostname or ""
+    host = _host(endpoint.url)
     if host in _ANTHROPIC_HOSTS:
         return Family.ANTHROPIC
     if host in _OPENAI_HOSTS or host.endswith((*_AZURE, ".api.openai.com")):
         return Family.OPENAI
     return Family.OTHER
+
+
+@functools.lru_cache(maxsize=1024)
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def is_native(endpoint: Endpoint, dialect: Dialect) -> bool:
@@ -48,9 +54,9 @@ def facts_for(candidate: Candidate, *, drop_signatures: bool = False) -> Facts:
         refuses_system_midway=known.system_midway_refused,
         no_tools=known.tools_refused,
         max_tokens_field=field or None,
-        web_search=native and not any(kind.startswith("web_search") for kind in refused),
-        custom_tools=native and "custom" not in refused,
-        namespaces=native and "namespace" not in refused,
+        web_search=False if any(kind.startswith("web_search") for kind in refused) else None,
+        custom_tools=False if "custom" in refused else None,
+        namespaces=False if refused & {"namespace", "tool_search"} else None,
         drop_encrypted=candidate.moved,
         drop_signatures=drop_signatures,
     )
@@ -65,7 +71,7 @@ def auth_headers(endpoint: Endpoint, source: KeySource, known: Known, dialect: D
     if known.auth_header:
         return (AuthHeader(known.auth_header),)
     if family_of(endpoint) is not Family.OTHER:
-        host = urlsplit(endpoint.url).hostname or ""
+        host = _host(endpoint.url)
         if host.endswith(_AZURE):
             return (AuthHeader.API_KEY,)
         return (AuthHeader.X_API_KEY if dialect is Dialect.MESSAGES else AuthHeader.BEARER,)

@@ -92,8 +92,11 @@ class KeyPool:
     """The keys of one endpoint. Without any key there is nothing to be out: requests go without authentication."""
 
     def __init__(self, keys: Iterable[PoolKey], breaker: BreakerConfig) -> None:
-        self._keys = {key.name: key for key in keys if key.enabled}
-        self._disabled = [key for key in keys if not key.enabled] if isinstance(keys, Collection) else []
+        listed = list(keys)
+        self.wanted = bool(listed)
+        """Whether the endpoint is asked with a key, be it that none works now."""
+        self._keys = {key.name: key for key in listed if key.enabled}
+        self._disabled = [key for key in listed if not key.enabled]
         self._out: dict[str, tuple[float, str]] = {}
         self.breakers = {name: Breaker(breaker) for name in self._keys}
 

@@ -23,6 +23,10 @@ MAX_BODY_BYTES = 64 * 1024
 STATUSES = frozenset({400, 404, 405, 415, 422, 500, 501, 502})
 """500 and 502: relays that wrap the refusal of their own upstream; only a clear `invalid_request_error` counts."""
 
+MISSING_DIALECT_KEPT_FOR_S = 3600.0
+"""A server that is being set up answers 404 too, and an endpoint without any dialect left is not asked: so this is
+found out anew before long."""
+
 _KEPT = frozenset(
     """
     model messages input system instructions content role text type stream tools functions function name id arguments
@@ -42,6 +46,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     def fact(self, endpoint: str, model: str, status: int, wall_s: float, kept_for_s: float) -> Fact:
         """The fact to learn."""
+        if self.topic is Topic.DIALECT:
+            kept_for_s = min(kept_for_s, MISSING_DIALECT_KEPT_FOR_S)
         return Fact(
             endpoint=endpoint,
             topic=self.topic,

@@ -74,7 +74,7 @@ class _Way:
                     return Condition(f"another request is trying it out after failures ({why})", back_in_s=1.0)
                 case Closed():
                     return WELL
-        if self.endpoint.auth.pool() and not self.keys.usable(now_s):
+        if self.keys.wanted and not self.keys.usable(now_s):
             wait_s = self.keys.back_in_s(now_s)
             return Condition(f"it has no key that works ({self.keys.why_none(now_s)})", Barrier.KEYS, wait_s)
         return WELL
@@ -99,8 +99,19 @@ class Routes:
         """The configuration in force."""
         return self._config
 
-    def apply(self, config: Config) -> None:
-        """Use another configuration. Endpoints whose way in did not change keep what is known of them."""
+    def apply(self, config: Config) -> list[Fact]:
+        """Use another configuration. Endpoints whose way in did not change keep what is known of them.
+
+        Returns the facts that were forgotten: those of endpoints that are gone or have another URL.
+        """
+        before = {endpoint.name: endpoint.url for endpoint in self._config.endpoints}
+        after = {endpoint.name: endpoint.url for endpoint in config.endpoints}
+        forgotten = [
+            fact
+            for name, url in before.items()
+            if after.get(name) != url
+            for fact in self.learned.forget(endpoint=name)
+        ]
         difference = changes(self._config, config)
         ways = {}
         for endpoint in config.endpoints:
@@ -117,6 +128,7 @@ class Routes:
         self._config = config
         self.affinity.configure(config.affinity)
         self.budget.configure(config.retries)
+        return forgotten
 
     def choose(self, wanted: Wanted, now_s: float, wall_s: float) -> Choice:
         """Return the endpoints to ask, in order, and why not the others."""
@@ -137,7 +149,7 @@ class Routes:
         if way is None or not way.breaker.passes(now_s):
             return None
         key, key_permit = "", None
-        if way.endpoint.auth.pool():
+        if way.keys.wanted:
             picked = way.keys.pick(now_s, self._uniform, preferred=candidate.key, tried=tried_keys)
             if picked is None:
                 return None

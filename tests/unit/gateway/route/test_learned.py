@@ -95,6 +95,7 @@ def test_every_fact_can_be_said_and_belongs_to_a_model_or_not() -> None:
     assert Refusal(topic=Topic.PARAMETER, detail="store").fact("e", "m", 400, 5, 10).model == "m"
     fact = Refusal(topic=Topic.DIALECT, detail="responses").fact("e", "m", 404, 5, 10)
     assert (fact.model, fact.status, fact.learned_at_s, fact.expires_at_s) == ("", 404, 5, 15)
+    assert Refusal(topic=Topic.DIALECT).fact("e", "m", 404, 0, 1e6).expires_at_s == 3600
 
 
 def test_a_random_life_keeps_the_count_right() -> None:
@@ -157,7 +158,7 @@ def test_facts_for_a_conversion() -> None:
     written = _endpoint("https://api.openai.com/v1", max_tokens_field=MaxTokensField.MAX_TOKENS)
     own = facts_for(Candidate(endpoint=written, dialect=Dialect.RESPONSES, model="m", known=known))
     assert own.max_tokens_field == "max_tokens"
-    assert (own.native, own.web_search, own.custom_tools, own.namespaces) == (True, False, True, True)
+    assert (own.native, own.web_search, own.custom_tools, own.namespaces) == (True, False, None, None)
     plain = facts_for(Candidate(endpoint=_endpoint(), dialect=Dialect.CHAT, model="m"))
     assert plain.max_tokens_field is None
 

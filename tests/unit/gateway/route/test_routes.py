@@ -114,6 +114,15 @@ def test_a_reload_keeps_what_is_known_but_for_another_way_in() -> None:
     assert "no endpoint is configured" in routes.choose(WANTED, 1, 0).sentence(WANTED)
 
 
+def test_facts_of_an_endpoint_with_another_url_are_forgotten() -> None:
+    facts = [Fact(endpoint=name, topic=Topic.TOOLS, expires_at_s=100) for name in "abc"]
+    routes = _routes(CONFIG, *facts)
+    moved = Endpoint(name="b", url="http://other", auth=Auth(env="B"))
+    heavier = Endpoint(name="c", url="http://c", weight=9)
+    assert {fact.endpoint for fact in routes.apply(Config(endpoints=(moved, heavier)))} == {"a", "b"}
+    assert [fact.endpoint for fact in routes.learned.all(0)] == ["c"]
+
+
 def test_checks_close_and_open_breakers() -> None:
     routes = _routes()
     for _ in range(2):
