@@ -54,9 +54,12 @@ _PRUNED_AT_ONCE = 50
 # Free pages given back to the file system with each of those transactions; 4 MiB in pages of 4 KiB.
 _FREED_PAGES = 1024
 
+# Every query over many tasks names its index: without statistics SQLite takes the one on the state, and then sorts all
+# tasks that wait.
+
 # Queues and labels come as JSON arrays; an empty one of queues means all. The index has every column of it.
 _NEXT = """
-SELECT number FROM tasks
+SELECT number FROM tasks INDEXED BY tasks_to_claim
 WHERE state = 'PENDING' AND blocked = 0 AND not_before_ns <= ?1
   AND (?2 = '[]' OR queue IN (SELECT value FROM json_each(?2)))
   AND (labels = '' OR NOT EXISTS (
@@ -184,7 +187,8 @@ class SqliteEngine:
             # State by state, each from its index, because few of 100,000 tasks may be in the states that are wanted.
             for state in states or TaskState:
                 found = db.execute(
-                    "SELECT number FROM tasks WHERE state = ?1 AND number < ?2 AND (?3 = '' OR queue = ?3)"
+                    "SELECT number FROM tasks INDEXED BY tasks_by_state"
+                    " WHERE state = ?1 AND number < ?2 AND (?3 = '' OR queue = ?3)"
                     " ORDER BY number DESC LIMIT ?4",
                     (state, before if before is not None else (1 << 63) - 1, queue, limit + 1),
                 )
@@ -279,7 +283,7 @@ class SqliteEngine:
                 ).fetchone()
                 below = found[0] if found else 0
             rows_ended = db.execute(
-                "SELECT number FROM tasks WHERE ended_ns <= ? AND number < ?"
+                "SELECT number FROM tasks INDEXED BY tasks_ended WHERE ended_ns <= ? AND number < ?"
                 " AND state IN (SELECT value FROM json_each(?)) ORDER BY ended_ns LIMIT ?",
                 (before_ns, below, json.dumps(wanted), limit),
             )
@@ -376,7 +380,8 @@ class SqliteEngine:
         def work(transaction: Transaction) -> list[Claim]:
             claims = []
             found = transaction.db.execute(
-                "SELECT number FROM tasks WHERE state = 'RUNNING' AND lease_worker = ? AND lease_run <> ?",
+                "SELECT number FROM tasks INDEXED BY tasks_running"
+                " WHERE state = 'RUNNING' AND lease_worker = ? AND lease_run <> ?",
                 (worker.name, worker.run),
             ).fetchall()
             for (number,) in found:
@@ -392,7 +397,8 @@ class SqliteEngine:
 
         def work(transaction: Transaction) -> list[TaskRecord]:
             found = transaction.db.execute(
-                "SELECT number FROM tasks WHERE state = 'RUNNING' AND lease_expires_ns <= ? LIMIT ?",
+                "SELECT number FROM tasks INDEXED BY tasks_running"
+                " WHERE state = 'RUNNING' AND lease_expires_ns <= ? LIMIT ?",
                 (transaction.now_ns, limit),
             ).fetchall()
             rows = [transaction.load_number(number) for (number,) in found]
@@ -407,9 +413,10 @@ class SqliteEngine:
 
         def work(db: sqlite3.Connection) -> int | None:
             (due,) = db.execute(
-                "SELECT min(due) FROM (SELECT min(not_before_ns) AS due FROM tasks"
+                "SELECT min(due) FROM (SELECT min(not_before_ns) AS due FROM tasks INDEXED BY tasks_to_come"
                 " WHERE state = 'PENDING' AND blocked = 0 AND not_before_ns > 0 AND not_before_ns > ?"
-                " UNION ALL SELECT min(lease_expires_ns) FROM tasks WHERE state = 'RUNNING')",
+                " UNION ALL SELECT min(lease_expires_ns) FROM tasks INDEXED BY tasks_running"
+                " WHERE state = 'RUNNING')",
                 (now_ns,),
             ).fetchone()
             return None if due is None else int(due)
