@@ -81,9 +81,9 @@ class LogLevel(enum.StrEnum):
     """The least important records that are logged."""
 
     DEBUG = "debug"
-    """Every attempt."""
-    INFO = "info"
     """Every request in one line, without its text."""
+    INFO = "info"
+    """What changes: starts, ends, configurations, facts learned, endpoints that come back."""
     WARNING = "warning"
     """What went wrong and was put right."""
     ERROR = "error"
