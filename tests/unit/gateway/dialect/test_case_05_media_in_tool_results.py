@@ -6,8 +6,8 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-
 from codex_control.errors import BadInput
+
 from tests.support.sdk_params import chat_body, messages_body, responses_body, to_chat, to_messages, to_responses
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request, strip_signatures
 from codex_gateway.dialect.neutral import RedactedThinking, Thinking
 from codex_gateway.dialect.seal import MARK, seal, unseal
+
 from tests.support.sdk_params import chat_body, messages_body, responses_body, sent, to_chat, to_messages, to_responses
 
 USER = {"role": "user", "content": "go"}

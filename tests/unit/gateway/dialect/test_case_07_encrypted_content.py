@@ -5,6 +5,7 @@ from __future__ import annotations
 from codex_gateway.dialect.convert import Dialect
 from codex_gateway.dialect.neutral import Thinking
 from codex_gateway.dialect.seal import seal
+
 from tests.support.sdk_params import chat_body, conversion, messages_body, responses_body, sent, to_responses
 
 USER = {"role": "user", "content": "go"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
+
 from tests.support.sdk_params import chat_body, messages_body, sent, to_chat, to_responses
 
 MARK = {"type": "ephemeral"}

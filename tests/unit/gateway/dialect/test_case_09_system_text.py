@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
 from codex_gateway.dialect.convert import Dialect
 from codex_gateway.dialect.repair import GO_ON
+
 from tests.support.sdk_params import chat_body, messages_body, responses_body, sent, to_chat, to_messages, to_responses
 
 USER = {"role": "user", "content": "hi"}

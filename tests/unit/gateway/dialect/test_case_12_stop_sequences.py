@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codex_gateway.dialect.convert import Dialect
+
 from tests.support.sdk_params import chat_body, conversion, messages_body, to_messages
 
 USER = {"role": "user", "content": "hi"}
