@@ -16,6 +16,7 @@ from codex_control.v1.instances_pb2 import (
     ListInstancesRequest,
 )
 from codex_control.v1.outcome_pb2 import OUTCOME_CANCELLED
+from codex_control.v1.tasks_pb2 import ListTasksRequest, WaitTasksRequest
 from codex_control.v1.turns_pb2 import ListTurnsRequest
 
 from tests.support.claude_code import ClaudeCode
@@ -52,7 +53,6 @@ async def test_every_command(
         ("/codex-final_only on", "final answer only: on"),
         ("/codex:ask two", "stub: two"),
         ("/codex-status", "profile high · reasoning on · final_only on"),
-        ("/codex-task port it", "Background tasks do not exist yet"),
         ("/codex-review what divides", "stub: "),
         ("/codex-stop", "· stopped ·"),
     ]
@@ -64,9 +64,45 @@ async def test_every_command(
     assert re.search(r"stub: one\s+— Codex · instance \S+ · turn \S+ · completed in", shown)
     assert not re.search(r"stub: two\s+— Codex", shown), "final_only shows the answer alone"
     assert not stub_claude.requests, "none of them costs a model call"
-    for name in ("tasks", "result", "cancel 1"):
-        await screen.type(f"/codex-{name}")
-    await screen.wait_for_text("Background tasks do not exist yet", count=4)
+    await screen.type("/codex-tasks")
+    await screen.wait_for_text("this session has no tasks")
+    await screen.type("/codex-task port it")
+    await screen.wait_for_text("is accepted; it goes on in the background")
+    (task,) = (await supervisor.client.tasks.List(ListTasksRequest())).tasks
+    await supervisor.client.tasks.Wait(WaitTasksRequest(ids=[task.id]), timeout=20)
+    await screen.type("/codex-tasks")
+    await screen.wait_for_text(f"{task.id}  DONE in")
+    await screen.type("/codex-result")
+    await screen.wait_for_text("stub: port it")
+    await screen.type(f"/codex-cancel {task.id}")
+    await screen.wait_for_text(f"task {task.id} DONE in")
+    assert not stub_claude.requests
+
+
+async def test_tasks_outlive_claude_and_are_found_again(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    make_repository(claude.workspace)
+    line = {"statusLine": {"type": "command", "command": f"{claude.codexctl} statusline"}}
+    screen = await claude.open("--settings", json.dumps(line))
+    await screen.type("say a word")  # without one there is nothing that could be resumed
+    await screen.wait_for_text("claude: ")
+    gate = stub_model.gate()
+    stub_model.script(gate, Text("done all the same"))
+    await screen.type("/codex-task something long")
+    await gate.reached()
+    (instance,) = await instances(supervisor)
+    await screen.type("say another word")  # the status line is drawn anew then
+    await screen.wait_for_text("· 1 task")
+    os.kill(screen.pid, signal.SIGKILL)
+    (task,) = (await supervisor.client.tasks.List(ListTasksRequest())).tasks
+    gate.release()
+    await supervisor.client.tasks.Wait(WaitTasksRequest(ids=[task.id]), timeout=20)
+    other = await claude.print("/codex-tasks")
+    assert "this session has no tasks" in other
+    again = await claude.print("/codex-result", "--resume", instance.claude_session)
+    assert "done all the same" in again
+    assert f"Codex · task {task.id} · DONE in" in again
 
 
 async def test_two_sessions_in_one_directory_have_two_instances(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from codex_control.v1.instances_pb2 import ListInstancesRequest
+from codex_control.v1.tasks_pb2 import ListTasksRequest, WaitTasksRequest
 
 from tests.support.claude_code import ClaudeCode
 from tests.support.codex_home import CodexHome
@@ -33,6 +34,22 @@ async def test_ask(
     assert "stub: why is the sky blue?" in printed
     assert "— Codex · instance claude-" in printed
     assert printed.code == 0
+    assert not stub_claude.requests, "it costs no model call"
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+async def test_text_of_a_task_arrives_byte_for_byte(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel, text: str
+) -> None:
+    make_repository(claude.workspace)
+    assert "is accepted" in await claude.print(f"/codex-task {text}")
+    # Claude Code has ended by now.
+    (task,) = (await supervisor.client.tasks.List(ListTasksRequest())).tasks
+    ended = await supervisor.client.tasks.Wait(WaitTasksRequest(ids=[task.id]), timeout=20)
+    assert ended.tasks[0].spec.prompt == text
+    assert stub_model.requests[-1].last_user_text == text
+    assert not (claude.workspace / "pwned").exists()
+    assert (claude.workspace / ".codex/tasks" / f"{task.id}.json").exists()
     assert not stub_claude.requests, "it costs no model call"
 
 
@@ -117,6 +134,23 @@ async def test_model_asks_through_the_tool(
     told = stub_claude.requests[0].whole_text
     assert "codex:codex: When asking Codex is worth it" in told
     assert "codex:ask" not in told, "the commands are the person's"
+
+
+async def test_model_hands_work_over_and_fetches_it(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    make_repository(claude.workspace)
+    server = "mcp__plugin_codex_codex__"
+    stub_claude.script(Use(f"{server}task_submit", {"order": "port it"}), when="hand it over")
+    session = ("--session-id", "5b1c2c1e-6d3a-4d0a-9d57-0c5a3a3d1c12")
+    printed = await claude.print("hand it over", "--allowedTools", f"{server}task_submit", *session)
+    assert "claude saw: task " in printed
+    (task,) = (await supervisor.client.tasks.List(ListTasksRequest())).tasks
+    await supervisor.client.tasks.Wait(WaitTasksRequest(ids=[task.id]), timeout=20)
+    stub_claude.script(Use(f"{server}task_result", {}), when="fetch it")
+    printed = await claude.print("fetch it", "--allowedTools", f"{server}task_result", "--resume", session[1])
+    assert "stub: port it" in printed
+    assert f"Codex · task {task.id} · DONE" in printed
 
 
 async def test_review_gate_sends_findings_back_once(
