@@ -233,6 +233,13 @@ class Daemon:
             cgroup=delegated_cgroup(os.environ),
         )
         self._apply(house, config)
+        if any(name.startswith("OTEL_") for name in os.environ):
+            # Seldom wanted, and not small.
+            from codex_supervisor.tracing import start_tracing
+
+            house.tracing = start_tracing(store, tasks, os.environ)
+            if house.tracing is not None:
+                stack.push_async_callback(house.tracing.close)
         if config.codex.demo_model:
             await self._start_demo_model(house, stack)
         with contextlib.suppress(CodexUnusable):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codex_control.paths import Paths
 from codex_control.service.clock import Clock
@@ -15,6 +16,9 @@ from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.config import Config
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.store.store import Store
+
+if TYPE_CHECKING:
+    from codex_supervisor.tracing import Tracing
 
 
 @dataclass(slots=True)
@@ -41,4 +45,6 @@ class House:
     """Directory of our own control group, where systemd has delegated it."""
     codex_warnings: list[str] = field(default_factory=list)
     """What Codex warned of when children started, each sentence once."""
+    tracing: Tracing | None = None
+    """Makes traces of ended turns, where they are on."""
     random: random.Random = field(default_factory=random.SystemRandom)

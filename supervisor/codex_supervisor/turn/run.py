@@ -703,6 +703,8 @@ class TurnRun:
         return None if moment is None or self._sent_at is None else moment - self._sent_at
 
     def _count_end(self, end: TurnEnd) -> None:
+        if self.house.tracing is not None:
+            self.house.tracing.turn_ended(self.record.id)
         self.house.metrics.turn_ended(
             end.outcome,
             end.cause,
