@@ -347,7 +347,8 @@ class Attempt:
 
     async def _conclude(self, turn: TurnRecord, diff: str) -> None:
         work = self._reporter.work
-        work.take_diff(diff)
+        if diff:
+            work.take_diff(diff, await asyncio.to_thread(_git_root, work.cwd))
         outcome, error = outcome_of(turn, self._reason, self._why)
         result = result_of(
             turn.answer,
@@ -432,6 +433,14 @@ async def remove_instance(fleet: Fleet, shell: InstanceShell) -> None:
 async def _quietly_stop(shell: InstanceShell) -> None:
     with contextlib.suppress(CodexError):
         await shell.stop(force=True, timeout_s=_REMOVE_TIMEOUT_S)
+
+
+def _git_root(cwd: str) -> str:
+    """Return what the paths of Codex's diffs are relative to: the root of the repository, else the directory itself."""
+    for directory in (Path(cwd), *Path(cwd).parents):
+        if (directory / ".git").exists():
+            return str(directory)
+    return cwd
 
 
 def instance_name(link: TaskLink) -> str:

@@ -34,8 +34,8 @@ _RECORDED = frozenset(
     {"message", "command", "file", "plan", "tool", "warning", "retry", "recovery", "approval", "dropped"}
 )
 
-# What a unified diff says of its files; git quotes paths with unusual characters.
-_DIFF_PATH = re.compile(r"^(?:\+\+\+|---) (?:[ab]/)?(.+?)\t?$", re.MULTILINE)
+_DIFF_PATH = re.compile(r"(?:\+\+\+|---) (?:[ab]/)?([^\t]+)")
+_DIFF_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
 @dataclass(slots=True)
@@ -88,11 +88,10 @@ class Work:
             case _:
                 pass
 
-    def take_diff(self, diff: str) -> None:
-        """Take in the paths of the turn's diff: they hold what no item told."""
-        for path in _DIFF_PATH.findall(diff):
-            if path != "/dev/null":
-                self._changed[self._shown(path)] = None
+    def take_diff(self, diff: str, root: str) -> None:
+        """Take in the paths of the turn's diff, relative to `root`: they hold what no item told."""
+        for path in diff_paths(diff):
+            self._changed[self._shown(os.path.join(root, path))] = None  # noqa: PTH118 (as below)
 
     def _command(self, command: turns_pb2.CommandRun) -> None:
         if command.status == "inProgress":
@@ -122,6 +121,31 @@ class Work:
         whole = os.path.normpath(os.path.join(self.cwd, path))  # noqa: PTH118 (a pure function of two texts)
         below = self.cwd.rstrip("/") + "/"
         return whole.removeprefix(below) if whole.startswith(below) else whole
+
+
+def diff_paths(diff: str) -> list[str]:
+    """Return the paths that a unified diff names in its headers, each once.
+
+    Lines are counted: one of a hunk that only looks like a header is none.
+    """
+    paths: dict[str, None] = {}
+    old = new = 0
+    for line in diff.split("\n"):
+        if old > 0 or new > 0:
+            match line[:1]:
+                case "-":
+                    old -= 1
+                case "+":
+                    new -= 1
+                case "\\":
+                    pass  # "No newline at end of file"
+                case _:
+                    old, new = old - 1, new - 1
+        elif hunk := _DIFF_HUNK.match(line):
+            old, new = (1 if count is None else int(count) for count in hunk.groups())
+        elif (header := _DIFF_PATH.fullmatch(line)) and header[1] != "/dev/null":
+            paths[header[1]] = None
+    return list(paths)
 
 
 def _plan_step(plan: turns_pb2.PlanUpdated) -> str:
