@@ -109,6 +109,10 @@ def _parse(block: bytes) -> Event | None:
     """The event of one block of lines, or None where it has no data (comments, an id alone)."""
     if block.startswith(b"data: ") and b"\n" not in block:
         return Event("", block[6:])
+    if block.startswith(b"event: "):
+        line, _, value = block.partition(b"\n")
+        if value.startswith(b"data: ") and b"\n" not in value:
+            return Event(line[7:].decode("utf-8", "replace"), value[6:])
     name = ""
     data: bytes | None = None
     for line in block.split(b"\n"):

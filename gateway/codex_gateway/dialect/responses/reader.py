@@ -299,9 +299,9 @@ class ResponsesReader:
 
     def _finish(self, response: Any, status: str, out: list[Event]) -> None:
         response = response if isinstance(response, dict) else {}
-        self._start(response, out)
         self.is_over = True
         if status in ("completed", "incomplete"):
+            self._start(response, out)
             # Some endpoints count here without the items that they left out.
             for output_index, item in enumerate(response.get("output") or ()):
                 if not isinstance(item, dict) or not item.get("id") or str(item["id"]) not in self._done_ids:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from codex_gateway.dialect.conversion import convert_answer
+from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.stop_sequences import Cutter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_gateway.dialect.convert import Dialect
-from codex_gateway.dialect.conversion import convert_answer
-from codex_gateway.dialect.stop_sequences import Cutter
 from tests.support.converting import convert, message_of, way_back
 from tests.support.dialect_streams import function_call, output_message, response, responses_stream
 
@@ -33,7 +33,9 @@ def test_text_is_not_held_longer_than_needed() -> None:
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("client", [Dialect.MESSAGES, Dialect.CHAT])
 def test_a_stream_is_cut_and_its_tokens_still_count(client: Dialect, size: int) -> None:
-    body = response(output_message("one two\n\nHuman: three"), output_message("four", "msg_2"), function_call("run", "{}"))
+    body = response(
+        output_message("one two\n\nHuman: three"), output_message("four", "msg_2"), function_call("run", "{}")
+    )
     seen = convert(responses_stream(body, size), Dialect.RESPONSES, client, cut_at=("\n\nHuman:", "###"))
     if client is Dialect.MESSAGES:
         message = message_of(seen)

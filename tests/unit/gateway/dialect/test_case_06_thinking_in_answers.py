@@ -1,0 +1,130 @@
+"""Contract case 6 in answers: reasoning keeps its secret, goes where the client looks for it, and never leaks."""
+
+from __future__ import annotations
+
+import pytest
+from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.inline_thinking import InlineThinking
+from codex_gateway.dialect.neutral import RedactedThinking, Thinking
+from codex_gateway.dialect.seal import unseal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.converting import DONE, chunk, convert, items_of, message_of
+from tests.support.dialect_streams import message, messages_stream, output_message, response, responses_stream
+
+SIGNED = messages_stream(
+    message(
+        {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln+/=="},
+        {"type": "redacted_thinking", "data": "cmVk"},
+        {"type": "text", "text": "Yes."},
+    )
+)
+
+
+def reasoning(*texts: str, **more: str) -> bytes:
+    summary = [{"type": "summary_text", "text": text} for text in texts]
+    return responses_stream(
+        response({"id": "rs_9", "type": "reasoning", "summary": summary, **more}, output_message("Yes."))
+    )
+
+
+def test_signed_thinking_is_a_sealed_reasoning_item_for_responses() -> None:
+    items = items_of(convert(SIGNED, Dialect.MESSAGES, Dialect.RESPONSES, endpoint="there"))
+    assert [item["type"] for item in items] == ["reasoning", "reasoning", "message"]
+    assert items[0]["summary"] == [{"type": "summary_text", "text": "Let me see."}]
+    assert unseal(items[0]["encrypted_content"], "Let me see.") == Thinking(
+        "Let me see.", Dialect.MESSAGES, signature="c2ln+/==", endpoint="there"
+    )
+    assert unseal(items[1]["encrypted_content"]) == RedactedThinking("cmVk")
+
+
+def test_signed_thinking_is_reasoning_content_for_chat_without_the_signature() -> None:
+    seen = convert(SIGNED, Dialect.MESSAGES, Dialect.CHAT)
+    assert "".join(delta.get("reasoning_content", "") for delta in seen.deltas()) == "Let me see."
+    assert b"c2ln" not in seen.raw
+    assert b"cmVk" not in seen.raw
+
+
+def test_encrypted_reasoning_is_thinking_with_a_sealed_signature() -> None:
+    block = message_of(
+        convert(reasoning("**One**", "Two", encrypted_content="gAAA"), Dialect.RESPONSES, Dialect.MESSAGES)
+    )["content"][0]
+    assert block["thinking"] == "**One**\n\nTwo"
+    sealed = unseal(block["signature"], block["thinking"])
+    assert isinstance(sealed, Thinking)
+    assert (sealed.encrypted_content, sealed.item_id) == ("gAAA", "rs_9")
+
+
+def test_encrypted_reasoning_without_text_is_redacted_thinking() -> None:
+    content = message_of(convert(reasoning(encrypted_content="gAAA"), Dialect.RESPONSES, Dialect.MESSAGES))["content"]
+    assert [block["type"] for block in content] == ["redacted_thinking", "text"]
+    assert unseal(content[0]["data"]) is not None
+
+
+def test_reasoning_without_text_and_secret_is_nothing_for_messages() -> None:
+    content = message_of(convert(reasoning(), Dialect.RESPONSES, Dialect.MESSAGES))["content"]
+    assert [block["type"] for block in content] == ["text"]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_chats_reasoning_has_no_forged_signature(field: str) -> None:
+    stream = chunk({field: "Hm"}) + chunk({field: "…", "content": None}) + chunk({"content": "Yes."}, "stop") + DONE
+    assert message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"] == [
+        {"type": "thinking", "thinking": "Hm…", "signature": ""},
+        {"type": "text", "text": "Yes."},
+    ]
+    item = items_of(convert(stream, Dialect.CHAT, Dialect.RESPONSES))[0]
+    assert item["summary"] == [{"type": "summary_text", "text": "Hm…"}]
+    assert "encrypted_content" not in item
+
+
+def test_responses_to_responses_keeps_its_own_item() -> None:
+    item = items_of(convert(reasoning("One", "Two", encrypted_content="gAAA"), Dialect.RESPONSES, Dialect.RESPONSES))[0]
+    assert (item["id"], item["encrypted_content"]) == ("rs_9", "gAAA")
+    assert [part["text"] for part in item["summary"]] == ["One", "Two"]
+
+
+def test_reasoning_that_was_not_asked_for_is_left_out() -> None:
+    seen = convert(SIGNED, Dialect.MESSAGES, Dialect.RESPONSES, keep_thinking=False)
+    assert [item["type"] for item in items_of(seen)] == ["message"]
+
+
+def split(pieces: list[str]) -> tuple[str, str]:
+    splitter = InlineThinking()
+    said = [splitter.feed(piece) for piece in pieces] + [splitter.end()]
+    return "".join(thinking for thinking, _ in said), "".join(answer for _, answer in said)
+
+
+@given(st.data())
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>Let me\nsee</think>\n\nYes <b> no", ("Let me\nsee", "Yes <b> no")),
+        ("\n <think>\nA </thin B\n</think>Yes", ("A </thin B", "Yes")),
+        ("<think></think>Yes", ("", "Yes")),
+        ("<think>never closed", ("never closed", "")),
+        ("<think>never closed </thi", ("never closed </thi", "")),
+        ("<thin air", ("", "<thin air")),
+        ("<thi", ("", "<thi")),
+        ("Yes <think>no</think>", ("", "Yes <think>no</think>")),
+        ("", ("", "")),
+    ],
+)
+def test_inline_thinking_is_split_at_any_cuts(text: str, expected: tuple[str, str], data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
+    assert split([text[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == expected
+
+
+def test_inline_thinking_becomes_a_thinking_block() -> None:
+    stream = b"".join([*(chunk({"content": text}) for text in "<think>Hm</think>Yes."), chunk({}, "stop"), DONE])
+    assert message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"] == [
+        {"type": "thinking", "thinking": "Hm", "signature": ""},
+        {"type": "text", "text": "Yes."},
+    ]
+
+
+def test_an_endpoint_that_tells_reasoning_apart_may_write_tags_into_its_text() -> None:
+    stream = chunk({"reasoning_content": "Hm"}) + chunk({"content": "<think>is a tag"}, "stop") + DONE
+    content = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]
+    assert content[1] == {"type": "text", "text": "<think>is a tag"}

@@ -1,0 +1,125 @@
+"""Contract case 11: tokens. Messages counts its input without the cache, the others with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from codex_gateway.dialect.conversion import convert_answer
+from codex_gateway.dialect.convert import Dialect, Usage, answer_usage
+
+from tests.support.converting import DONE, chunk, convert, message_of, way_back
+from tests.support.dialect_streams import (
+    chat_stream,
+    completion,
+    message,
+    messages_stream,
+    output_message,
+    response,
+    responses_stream,
+)
+
+TEXT = {"type": "text", "text": "so"}
+STREAMS = {
+    Dialect.MESSAGES: messages_stream(message(TEXT)),
+    Dialect.CHAT: chat_stream(completion("so")),
+    Dialect.RESPONSES: responses_stream(response(output_message("so"))),
+}
+
+
+def last_usage(client: Dialect, events: list[dict[str, Any]]) -> dict[str, Any]:
+    match client:
+        case Dialect.MESSAGES:
+            found = events[-2]["usage"]
+        case Dialect.CHAT:
+            assert events[-1]["choices"] == []
+            found = events[-1]["usage"]
+        case Dialect.RESPONSES:
+            found = events[-1]["response"]["usage"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_to_openai_the_cache_is_part_of_the_input() -> None:
+    chat = last_usage(Dialect.CHAT, convert(STREAMS[Dialect.MESSAGES], Dialect.MESSAGES, Dialect.CHAT).events)
+    assert chat["prompt_tokens"] == 125
+    assert chat["prompt_tokens_details"] == {"cached_tokens": 100, "cache_write_tokens": 5}
+    assert (chat["completion_tokens"], chat["total_tokens"]) == (42, 167)
+    seen = convert(STREAMS[Dialect.MESSAGES], Dialect.MESSAGES, Dialect.RESPONSES)
+    assert last_usage(Dialect.RESPONSES, seen.events) == {
+        "input_tokens": 125,
+        "input_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 5},
+        "output_tokens": 42,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 167,
+    }
+
+
+@pytest.mark.parametrize("upstream", [Dialect.CHAT, Dialect.RESPONSES])
+def test_to_messages_the_cache_is_taken_out_of_the_input(upstream: Dialect) -> None:
+    usage = last_usage(Dialect.MESSAGES, convert(STREAMS[upstream], upstream, Dialect.MESSAGES).events)
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"]) == (20, 100, 42)
+    assert usage["output_tokens_details"] == {"thinking_tokens": 7}
+
+
+def test_the_input_is_never_below_zero() -> None:
+    body = completion("so")
+    body["usage"]["prompt_tokens_details"]["cached_tokens"] = 500
+    usage = convert_answer(body, way_back(Dialect.CHAT, Dialect.MESSAGES))["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (0, 500)
+
+
+def test_a_usage_only_chunk_after_the_finish_counts() -> None:
+    stream = (
+        chunk({"content": "so"}) + chunk({}, "stop") + chunk(None, usage={"prompt_tokens": 3, "completion_tokens": 4})
+    )
+    usage = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (3, 4)
+
+
+@pytest.mark.parametrize("where", ["with the finish", "in each chunk"])
+def test_usage_elsewhere_counts_once(where: str) -> None:
+    counted: dict[str, Any] = {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    early: dict[str, Any] = counted if where == "in each chunk" else {}
+    stream = chunk({"content": "so"}, **early) + chunk({}, "stop", **counted) + DONE
+    seen = convert(stream, Dialect.CHAT, Dialect.RESPONSES)
+    assert last_usage(Dialect.RESPONSES, seen.events)["total_tokens"] == 7
+    assert seen.usage == Usage(input=3, output=4)
+
+
+@pytest.mark.parametrize("client", [Dialect.MESSAGES, Dialect.RESPONSES, Dialect.CHAT])
+def test_zero_usage_is_still_sent(client: Dialect) -> None:
+    seen = convert(chunk({"content": "so"}) + chunk({}, "stop") + DONE, Dialect.CHAT, client)
+    usage = last_usage(client, seen.events)
+    assert usage[{"messages": "input_tokens", "chat": "prompt_tokens", "responses": "total_tokens"}[client]] == 0
+
+
+def test_messages_start_and_delta_add_up_without_counting_twice() -> None:
+    seen = convert(STREAMS[Dialect.MESSAGES], Dialect.MESSAGES, Dialect.CHAT)
+    assert seen.usage == Usage(input=20, cache_read=100, cache_write=5, output=42, service_tier="standard")
+
+
+def test_a_chat_client_that_did_not_ask_gets_no_usage_chunk() -> None:
+    seen = convert(STREAMS[Dialect.MESSAGES], Dialect.MESSAGES, Dialect.CHAT, include_usage=False)
+    assert all(event["choices"] and "usage" not in event for event in seen.events)
+    assert seen.usage.output == 42
+
+
+def test_deepseeks_cache_hits_count() -> None:
+    body = completion("so")
+    body["usage"] = {"prompt_tokens": 10, "prompt_cache_hit_tokens": 8, "completion_tokens": 1}
+    assert answer_usage(body, Dialect.CHAT) == Usage(input=2, cache_read=8, output=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect"),
+    [
+        (message(TEXT), Dialect.MESSAGES),
+        (completion("so"), Dialect.CHAT),
+        (response(output_message("so")), Dialect.RESPONSES),
+        ({"usage": None}, Dialect.CHAT),
+        ({"usage": {"input_tokens": None, "output_tokens": "many"}}, Dialect.RESPONSES),
+    ],
+)
+def test_the_records_read_any_usage(body: dict[str, Any], dialect: Dialect) -> None:
+    assert answer_usage(body, dialect).whole_input in (0, 120, 125)

@@ -1,0 +1,164 @@
+"""Contract case 17: an error in mid-stream, and an error as the first event."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from codex_gateway.dialect.conversion import ConvertedStream
+from codex_gateway.dialect.convert import Dialect, PassThrough
+from codex_gateway.dialect.neutral import ErrorKind
+from codex_gateway.dialect.sse import event_bytes
+
+from tests.support.converting import chunk, convert, message_of, read_events, tool_chunk, way_back
+from tests.support.dialect_streams import (
+    message,
+    messages_stream,
+    output_message,
+    response,
+    responses_stream,
+)
+
+OVERLOADED = {
+    Dialect.MESSAGES: event_bytes(
+        {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error"
+    ),
+    Dialect.CHAT: event_bytes({"error": {"message": "Overloaded", "type": "overloaded_error", "code": 529}}),
+    Dialect.RESPONSES: event_bytes(
+        {
+            "type": "response.failed",
+            "response": {
+                "id": "r",
+                "status": "failed",
+                "error": {"code": "server_is_overloaded", "message": "Overloaded"},
+            },
+        },
+        "response.failed",
+    ),
+}
+BEGUN = {
+    Dialect.MESSAGES: messages_stream(message({"type": "text", "text": "So it"}), 2).partition(
+        b"event: content_block_stop"
+    )[0],
+    Dialect.CHAT: chunk({"role": "assistant", "content": ""}) + chunk({"content": "So"}) + chunk({"content": " it"}),
+    Dialect.RESPONSES: responses_stream(response(output_message("So it")), 2).partition(
+        b"event: response.output_text.done"
+    )[0],
+}
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_blocks_are_closed_the_error_is_told_and_nothing_follows(upstream: Dialect, client: Dialect) -> None:
+    seen = convert(BEGUN[upstream] + OVERLOADED[upstream] + BEGUN[upstream], upstream, client)
+    assert seen.outcome.error is not None
+    assert seen.outcome.error.kind is ErrorKind.OVERLOADED
+    assert seen.first_event_error is None
+    last = seen.events[-1]
+    match client:
+        case Dialect.MESSAGES:
+            assert message_of(seen)["content"]
+            assert last["error"] == {"type": "overloaded_error", "message": "Overloaded"}
+        case Dialect.CHAT:
+            assert last["error"]["code"] == "server_is_overloaded"
+            assert b"[DONE]" not in seen.raw
+        case Dialect.RESPONSES:
+            assert last["response"]["error"] == {"code": "server_is_overloaded", "message": "Overloaded"}
+
+
+def test_waiting_calls_are_dropped_with_the_error() -> None:
+    stream = b"".join(
+        (
+            tool_chunk({"index": 0, "id": "a", "name": "run", "arguments": '{"a":1}'}),
+            tool_chunk({"index": 1, "id": "b", "name": "run", "arguments": "{}"}),
+            OVERLOADED[Dialect.CHAT],
+        )
+    )
+    assert len(message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]) == 1
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_a_first_event_that_is_an_error_gives_no_byte(upstream: Dialect, client: Dialect) -> None:
+    for converted in (ConvertedStream(way_back(upstream, client)), PassThrough(upstream)):
+        assert converted.feed(b": hello\n\n" + OVERLOADED[upstream] + BEGUN[upstream]) == []
+        assert converted.end() == []
+        assert converted.first_event_error is not None
+        assert converted.first_event_error.kind is ErrorKind.OVERLOADED
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_a_passed_error_stays_as_it_came_and_is_known(dialect: Dialect) -> None:
+    passed = PassThrough(dialect)
+    stream = BEGUN[dialect] + OVERLOADED[dialect]
+    assert b"".join(passed.feed(stream) + passed.end()) == stream
+    assert passed.outcome is not None
+    assert passed.outcome.error is not None
+    assert passed.outcome.error.kind is ErrorKind.OVERLOADED
+    assert passed.first_event_error is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"data: {not json}\n\n",
+        b'data: {"choices": 7}\n\n',
+        chunk({"tool_calls": ["?"]}),
+        b'data: {"choices": [{"delta": {"content": "cut\n\n',
+    ],
+)
+@pytest.mark.parametrize("client", list(Dialect))
+def test_what_cannot_be_read_is_an_error(broken: bytes, client: Dialect) -> None:
+    seen = convert(BEGUN[Dialect.CHAT] + broken, Dialect.CHAT, client)
+    assert seen.outcome.error is not None
+    assert seen.outcome.error.kind is ErrorKind.UNAVAILABLE
+
+
+def test_an_event_without_end_is_an_error() -> None:
+    for converted in (
+        ConvertedStream(way_back(Dialect.CHAT, Dialect.MESSAGES), max_event_bytes=1000),
+        PassThrough(Dialect.CHAT, max_event_bytes=1000),
+    ):
+        converted.feed(BEGUN[Dialect.CHAT])
+        raw = b"".join(converted.feed(b"data: " + b"x" * 2000))
+        assert converted.outcome is not None
+        assert converted.outcome.error is not None
+        assert "error" in read_events(raw)[-1]
+
+
+def test_broken_characters_cost_less_than_the_answer() -> None:
+    stream = chunk({"content": "A"}).replace(b'"A"', b'"\xff"') + chunk({"content": "B"}).replace(b'"B"', rb'"\ud83d"')
+    text = message_of(convert(stream + chunk({}, "stop"), Dialect.CHAT, Dialect.MESSAGES))["content"][0]["text"]
+    assert text == "\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (
+            {"code": "context_length_exceeded", "message": "too long"},
+            ErrorKind.CONTEXT_LENGTH,
+            "context_length_exceeded",
+        ),
+        ({"code": "insufficient_quota", "message": "pay"}, ErrorKind.BILLING, "insufficient_quota"),
+        (
+            {"code": 400, "message": "This model's maximum context length is 8 tokens"},
+            ErrorKind.CONTEXT_LENGTH,
+            "context_length_exceeded",
+        ),
+        ({"code": 401, "message": "who?"}, ErrorKind.UNAUTHENTICATED, "invalid_api_key"),
+        ({"type": "invalid_request_error", "message": "no"}, ErrorKind.BAD_REQUEST, "invalid_prompt"),
+        ("plain text", ErrorKind.INTERNAL, "server_error"),
+        ({}, ErrorKind.INTERNAL, "server_error"),
+    ],
+)
+def test_responses_clients_are_told_the_code_that_drives_them(error: Any, kind: ErrorKind, code: str) -> None:
+    stream = BEGUN[Dialect.CHAT] + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+    seen = convert(stream, Dialect.CHAT, Dialect.RESPONSES)
+    assert seen.outcome.error is not None
+    assert seen.outcome.error.kind is kind
+    assert seen.events[-1]["response"]["error"]["code"] == code
+
+
+def test_a_finish_reason_error_is_an_error() -> None:
+    assert convert(BEGUN[Dialect.CHAT] + chunk({}, "error"), Dialect.CHAT, Dialect.MESSAGES).kinds()[-1] == "error"
