@@ -24,6 +24,7 @@ from tests.bench.load import measure_load
 from tests.bench.place import Place, open_place
 from tests.bench.programs import measure_programs
 from tests.bench.recovery import measure_adoption, measure_recovery
+from tests.bench.tasks import measure_ends, measure_many, measure_submits
 from tests.bench.turns import measure_turns
 from tests.support.codex_home import REPOSITORY
 
@@ -40,9 +41,30 @@ class Size:
     adoptions: int = 8
     asks: int = 50
     instances: int = 20
+    submit_rounds: int = 10
+    submits: int = 480
+    tasks: int = 30
+    ended_tasks: int = 100_000
+    pending_tasks: int = 1_000
+    waiting_tasks: int = 10_000
+    starts: int = 5
 
 
-QUICK = Size(turns=5, programs=5, recoveries=2, adoptions=1, asks=10, instances=4)
+QUICK = Size(
+    turns=5,
+    programs=5,
+    recoveries=2,
+    adoptions=1,
+    asks=10,
+    instances=4,
+    submit_rounds=1,
+    submits=32,
+    tasks=2,
+    ended_tasks=1_000,
+    pending_tasks=10,
+    waiting_tasks=100,
+    starts=1,
+)
 
 Bench = Callable[[Place, Size], Awaitable[list[Case]]]
 
@@ -63,11 +85,21 @@ async def _recovery(place: Place, size: Size) -> list[Case]:
         return await measure_recovery(place, supervisor, size.recoveries)
 
 
+async def _tasks(place: Place, size: Size) -> list[Case]:
+    cases = await measure_many(place, size.ended_tasks, size.pending_tasks, size.waiting_tasks, size.starts)
+    # Its databases are no burden to the others.
+    async with open_place() as fresh:
+        cases = await measure_submits(fresh, size.submit_rounds, size.submits) + cases
+    async with open_place() as fresh:
+        return await measure_ends(fresh, size.tasks) + cases
+
+
 BENCHES: dict[str, Bench] = {
     "turns": _turns,
     "programs": _programs,
     "load": lambda place, size: measure_load(place, size.asks, size.instances),
     "recovery": _recovery,
+    "tasks": _tasks,
     "adoption": lambda place, size: measure_adoption(place, size.adoptions),
 }
 

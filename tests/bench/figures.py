@@ -10,13 +10,16 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One line of build/bench.json. `ratio` is this p50 over that of the case `ratio_to`; both may be None."""
+    """One line of build/bench.json. `ratio` is this p50 over that of the case `ratio_to`; both may be None.
+
+    Without `p50` and `p99` nothing was measured: what is needed is not installed.
+    """
 
     bench: str
     case: str
     unit: str
-    p50: float
-    p99: float
+    p50: float | None
+    p99: float | None
     ratio_to: str | None
     ratio: float | None
 
@@ -46,8 +49,10 @@ class Case:
 
     def figure(self) -> Figure:
         """What the samples come to."""
+        if not self.samples:
+            return Figure(self.bench, self.name, self.unit, None, None, None, None)
         p50, p99 = percentile(self.samples, 0.50), percentile(self.samples, 0.99)
-        if self.against is None:
+        if self.against is None or not self.against.samples:
             return Figure(self.bench, self.name, self.unit, round(p50, 3), round(p99, 3), None, None)
         ratio = p50 / percentile(self.against.samples, 0.50)
         return Figure(
@@ -56,10 +61,12 @@ class Case:
 
     def verdict(self) -> str:
         """The goal, and whether it is met; a missed one says by how much."""
-        if self.goal is None:
-            return ""
         figure = self.figure()
         value = figure.p50 if figure.ratio is None else figure.ratio
+        if value is None:
+            return "missing here"
+        if self.goal is None:
+            return ""
         text = f"≤ {self.goal.limit:g}"
         if value > self.goal.limit:
             over = f"by {value / self.goal.limit - 1:.0%}" if self.goal.limit else f"by {value:g}"
@@ -85,7 +92,7 @@ def table(cases: Iterable[Case]) -> str:
     for case in cases:
         figure = case.figure()
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f} x {figure.ratio_to}"
-        values = (_number(figure.p50), _number(figure.p99))
+        values = tuple("" if value is None else _number(value) for value in (figure.p50, figure.p99))
         rows.append((case.bench, case.name, str(len(case.samples)), case.unit, *values, ratio, case.verdict()))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [

@@ -29,7 +29,7 @@ async def measure_load(place: Place, asks: int, instances: int) -> list[Case]:
         reply = await supervisor.client.instances.List(instances_pb2.ListInstancesRequest())
         states = [instance.state for instance in reply.instances]
         assert states == [instances_pb2.INSTANCE_STATE_READY] * instances, states
-        awake.add(_resident_mib(supervisor.pid))
+        awake.add(resident_mib(supervisor.pid))
         stops = (
             supervisor.client.instances.Stop(instances_pb2.StopRequest(instance=ref(_name(number))))
             for number in range(instances)
@@ -38,7 +38,7 @@ async def measure_load(place: Place, asks: int, instances: int) -> list[Case]:
     async with place.supervisor() as supervisor:
         reply = await supervisor.client.instances.List(instances_pb2.ListInstancesRequest())
         assert len(reply.instances) == instances, reply
-        known.add(_resident_mib(supervisor.pid))
+        known.add(resident_mib(supervisor.pid))
     return [each, wall, errors, known, awake]
 
 
@@ -52,7 +52,7 @@ def _name(number: int) -> str:
     return f"load-{number}"
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     """VmRSS of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (kibibytes,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

@@ -38,6 +38,13 @@ def test_a_missed_goal_is_marked(samples: list[float], goal: Goal | None, verdic
     assert case(*samples, goal=goal).verdict() == verdict
 
 
+def test_what_could_not_be_measured_is_said() -> None:
+    rival = Case("tasks", "pueue add")
+    assert rival.figure() == Figure("tasks", "pueue add", "ms", None, None, None, None)
+    assert case(4, against=rival).figure().ratio is None
+    assert "missing here" in table([rival])
+
+
 def test_the_table_has_a_line_for_each_case() -> None:
     lines = table([case(1, 2, 3), case(4)]).splitlines()
     assert len(lines) == 4
