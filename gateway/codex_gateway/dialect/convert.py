@@ -19,12 +19,15 @@ from codex_gateway.dialect.errors import error_answer, read_error
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
 from codex_gateway.dialect.malformed import AnswerFailed
 from codex_gateway.dialect.messages.usage import read_usage as read_messages_usage
+from codex_gateway.dialect.models import ListedModel, model_answer, models_answer
 from codex_gateway.dialect.neutral import Dialect, Error, JsonObject, Usage
 from codex_gateway.dialect.pass_through import PassThrough
 from codex_gateway.dialect.reading import Wrong
 from codex_gateway.dialect.request import ResponseStore, converted
+from codex_gateway.dialect.responses.read_request import input_items
 from codex_gateway.dialect.responses.usage import read_usage as read_responses_usage
 from codex_gateway.dialect.same import kept
+from codex_gateway.dialect.tokens import count_answer, count_tokens
 
 __all__ = [
     "AnswerFailed",
@@ -32,6 +35,7 @@ __all__ = [
     "Dialect",
     "Error",
     "Facts",
+    "ListedModel",
     "Outcome",
     "PassThrough",
     "ResponseStore",
@@ -42,7 +46,12 @@ __all__ = [
     "WayBack",
     "answer_usage",
     "convert_request",
+    "count_answer",
+    "count_tokens",
     "error_answer",
+    "input_items",
+    "model_answer",
+    "models_answer",
     "read_error",
     "strip_signatures",
 ]

@@ -110,9 +110,22 @@ def converted(
         stop=request.stop,
         include=request.include,
         store=request.store,
+        keep_thinking=_keeps_thinking(request),
         echo=_echo(original, client),
     )
     return sent, way_back, False
+
+
+def _keeps_thinking(request: Request) -> bool:
+    """Whether reasoning goes to the client.
+
+    One that forbids it (Messages' `thinking: disabled`) may take the first block for the text. Only where it has tools it
+    gets it all the same: endpoints that think anyway refuse a history in which calls have lost their reasoning.
+    """
+    forbidden = (
+        request.origin is Dialect.MESSAGES and request.reasoning is not None and request.reasoning.enabled is False
+    )
+    return bool(request.tools) or not forbidden
 
 
 def _plain_way_back(body: JsonObject, client: Dialect, facts: Facts) -> WayBack:
