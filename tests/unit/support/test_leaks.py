@@ -28,6 +28,18 @@ def test_finds_an_open_file() -> None:
     assert_nothing_left(*before)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="eventfd is Linux's")
+def test_a_poller_that_grpc_closes_excuses_no_open_file() -> None:
+    poller = os.eventfd(0)
+    before = open_files(), child_processes()
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(poller)
+    with pytest.raises(AssertionError, match="open files left behind"):
+        assert_nothing_left(*before)
+    os.close(descriptor)
+    assert_nothing_left(*before)
+
+
 def test_finds_a_child_and_a_zombie() -> None:
     before = open_files(), child_processes()
     process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
