@@ -119,13 +119,12 @@ def converted(
 def _keeps_thinking(request: Request) -> bool:
     """Whether reasoning goes to the client.
 
-    One that forbids it (Messages' `thinking: disabled`) may take the first block for the text. Only where it has tools it
-    gets it all the same: endpoints that think anyway refuse a history in which calls have lost their reasoning.
+    One that forbids it (Messages' `thinking: disabled`) may take the first block for the text. Only where it has tools
+    it gets it all the same: endpoints that think anyway refuse a history in which calls have lost their reasoning.
     """
-    forbidden = (
-        request.origin is Dialect.MESSAGES and request.reasoning is not None and request.reasoning.enabled is False
-    )
-    return bool(request.tools) or not forbidden
+    if request.origin is not Dialect.MESSAGES or request.tools:
+        return True
+    return request.reasoning is None or request.reasoning.enabled is not False
 
 
 def _plain_way_back(body: JsonObject, client: Dialect, facts: Facts) -> WayBack:
