@@ -42,6 +42,9 @@ _SESSION = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_s
 
 _log = logging.getLogger(__name__)
 
+# It warns of every single try while the database is away; we say once that it is.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
 
 class Database:
     """A pool of connections and one that listens. Nothing is connected before the first use."""
@@ -73,9 +76,12 @@ class Database:
             open=False,
             check=psycopg_pool.AsyncConnectionPool.check_connection,
             timeout=_CONNECT_LIMIT_S,
-            reconnect_timeout=10.0,
+            # Short: each call begins anew, without the long waits of the pool's back-off.
+            reconnect_timeout=2.0,
             name="tasks",
         )
+        self.listens = False
+        """Whether notifications arrive."""
         self._migrated = False
         self._migrating = asyncio.Lock()
 
@@ -105,16 +111,14 @@ class Database:
         self, channels: tuple[str, ...], on_notify: Callable[[str, str], None], on_gap: Callable[[], None]
     ) -> None:
         """Listen for ever; `on_notify` gets channel and payload, `on_gap` is called when some may have been missed."""
-        failing = False
+        told = False
         while True:
             try:
                 await self._listen_once(channels, on_notify, on_gap)
             except (psycopg.Error, TimeoutError) as error:
-                if not failing:
+                if self.listens or not told:
                     _log.warning("task_database_lost", extra={"database": self.place, "error": self.redacted(error)})
-                failing = True
-            else:
-                failing = False
+                self.listens, told = False, True
             await asyncio.sleep(_RECONNECT_S)
 
     async def _listen_once(
@@ -125,6 +129,8 @@ class Database:
         async with connection:
             for channel in channels:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            self.listens = True
+            _log.info("task_database_listening", extra={"database": self.place})
             on_gap()
             while True:
                 async for notify in connection.notifies(timeout=LOOK_S):

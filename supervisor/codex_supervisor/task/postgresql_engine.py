@@ -106,6 +106,11 @@ class PostgresqlEngine:
         engine._calls.start(listening, "task notifications")
         return engine
 
+    @property
+    def listens(self) -> bool:
+        """Whether it hears of changes at once; else by looking, at the latest when it listens again."""
+        return self._database.listens
+
     async def close(self) -> None:
         """See `Engine.close`. A second call does nothing."""
         await self._calls.cancel()

@@ -22,6 +22,7 @@ from codex_control.errors import StoreUnavailable
 from codex_control.service.clock import Clock
 from codex_control.service.owned_tasks import TaskSet
 
+from codex_supervisor.store.shelf import give_back
 from codex_supervisor.task import encoding, rules, sqlite_rows
 from codex_supervisor.task.records import (
     AttemptEnd,
@@ -302,7 +303,8 @@ class SqliteEngine:
                     ).fetchall()
                     transaction.told.changed.update(task_id for (task_id,) in found)
                     count += len(found)
-                transaction.db.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES})").fetchall()
+                (free,) = transaction.db.execute("PRAGMA freelist_count").fetchone()
+                give_back(transaction.db, min(free, _FREED_PAGES))
                 return count
 
             pruned += await self._write("prune", forget)
