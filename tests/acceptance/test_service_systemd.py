@@ -186,6 +186,15 @@ def test_codexctl_starts_the_installed_service(person: Person) -> None:
     assert person.status()["active"] == "active"
 
 
+def test_shutdown_goes_through_systemd_so_that_it_stays_down(person: Person) -> None:
+    pid = person.installs_and_starts()
+    told = person.types("codexctl", "shutdown")
+    assert told == f"the service (pid {pid}) has ended through systemd\n"
+    status = person.status()
+    assert (status["active"], status["result"], status["pid"]) == ("inactive", "success", 0)
+    assert person.types("codexctl", "shutdown") == "the service is not running\n"
+
+
 @pytest.fixture
 def awake_child(person: Person, real_codex: Path) -> Iterator[int]:
     """The pid of the real Codex that an installed and started service keeps for the instance `one`."""
