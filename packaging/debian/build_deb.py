@@ -17,8 +17,8 @@ import tempfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
-from codex_supervisor.osservice.program import Program
-from codex_supervisor.osservice.systemd import unit_texts
+from codex_control.service.program import Program
+from codex_supervisor.osservice.units import unit_texts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -92,7 +92,7 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
         launcher.chmod(0o755)
 
     # The user manager's own PATH; `codex-supervisor install` makes a unit with the user's.
-    program = Program(("/usr/bin/codex-supervisor",), ("/usr/bin/codexctl",), {})
+    program = Program({"codex-supervisor": ("/usr/bin/codex-supervisor",), "codexctl": ("/usr/bin/codexctl",)}, {})
     for name, text in unit_texts(program, SYSTEMD_VERSIONS.get(sys.version_info.minor, 999)).items():
         write(root / "usr/lib/systemd/user" / name, text)
 

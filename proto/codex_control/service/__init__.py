@@ -1,6 +1,7 @@
 """What the services of this project have in common, the supervisor and the gateway: neither imports the other.
 
 `clock` and `owned_tasks` (time and asyncio tasks that are handed in), `lock` (one of a kind), `logs` and `redaction`,
-`notify` (readiness and watchdog), `plan` and `own_file` (installing), `yaml_nodes` and `nearest` (mistakes in a file,
-with their place and the right name).
+`notify` (readiness and watchdog), `systemd`, `launchd`, `program`, `plan`, `own_file`, `managing` and `start_limit`
+(installing), `config_key`, `config_reader`, `config_meanings`, `yaml_nodes` and `nearest` (a configuration, and
+mistakes in it with their place and the right name).
 """

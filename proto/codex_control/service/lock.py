@@ -16,8 +16,10 @@ _HANDED_OVER = "CODEX_SUPERVISOR_LOCK_FD"
 class SupervisorLock:
     """An flock on a file that holds the holder's pid. The kernel lets it go when the process ends, however it does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, what: str = "supervisor", status: str = "codexctl status") -> None:
         self.path = path
+        self._what = what
+        self._status = status
         self._fd = -1
 
     def acquire(self) -> None:
@@ -32,9 +34,9 @@ class SupervisorLock:
             holder = os.read(self._fd, 32).decode(errors="replace").strip()
             self.release()
             raise AlreadyRunning(
-                what="another supervisor of this user runs already",
+                what=f"another {self._what} of this user runs already",
                 why=f"pid {holder} holds {self.path}" if holder else f"{self.path} is locked",
-                next_step="use that one (`codexctl status`), or stop it first",
+                next_step=f"use that one (`{self._status}`), or stop it first",
             ) from error
         except OSError as error:
             self.release()

@@ -13,9 +13,8 @@ import re
 import tempfile
 from pathlib import Path
 
-SEAL = "Written by codex-supervisor install; sha256 "
 _BLANK = "0" * 64
-_SEALED = re.compile(re.escape(SEAL) + r"([0-9a-f]{64})")
+_SEALED = re.compile(r"Written by [a-z-]+ install; sha256 ([0-9a-f]{64})")
 # Ours have about 3 KiB; somebody else's need not be read whole.
 _MAX_BYTES = 1 << 20
 
@@ -33,14 +32,14 @@ class Owner(enum.Enum):
     """We did not write it; symbolic links too."""
 
 
-def blank_seal() -> str:
-    """What to put into a comment of a text that `sealed` is to seal."""
-    return SEAL + _BLANK
+def blank_seal(program: str) -> str:
+    """What to put into a comment of a text of `program` that `sealed` is to seal."""
+    return f"Written by {program} install; sha256 {_BLANK}"
 
 
 def sealed(text: str) -> str:
-    """Return `text` with its seal filled in. It must hold one `blank_seal()`."""
-    if text.count(blank_seal()) != 1:
+    """Return `text` with its seal filled in. It must hold one `blank_seal(…)`."""
+    if len(seals := _SEALED.findall(text)) != 1 or seals[0] != _BLANK:
         raise ValueError("the text has no place for the seal")
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 

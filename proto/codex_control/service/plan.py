@@ -86,7 +86,7 @@ def run_command(argv: Sequence[str]) -> str:
         )
     except FileNotFoundError as error:
         raise ServiceUnavailable(
-            f"{argv[0]} is not on PATH", next_step="`codex-supervisor serve` runs without a service manager"
+            f"{argv[0]} is not on PATH", next_step="`serve` runs without a service manager"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise ServiceUnavailable(f"{shlex.join(argv)} took more than {COMMAND_TIMEOUT_S:.0f} s") from error
@@ -140,12 +140,12 @@ def _check_owner(path: Path) -> None:
             raise WrongState(
                 f"{path} was edited by hand",
                 why="installing or uninstalling would lose that",
-                next_step="move the edit to a drop-in (systemctl --user edit codex-supervisor), or use --force",
+                next_step=f"move the edit to a drop-in (systemctl --user edit {path.stem}), or use --force",
             )
         case Owner.FOREIGN:
             raise WrongState(
                 f"{path} is not ours",
-                why="codex-supervisor install did not write it",
+                why="no install of ours wrote it",
                 next_step="move it away, or use --force to replace it",
             )
 

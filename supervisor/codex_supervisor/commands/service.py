@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import click
 from codex_control.paths import Paths
-from codex_control.service.own_file import Owner, owner_of
-from codex_control.service.plan import Plan, carry_out, describe
+from codex_control.service import systemd
+from codex_control.service.managing import (
+    Service,
+    managed_state,
+    perform,
+    show_state,
+    systemd_version,
+    under_launchd,
+)
 
-from codex_supervisor.osservice import launchd, systemd
+from codex_supervisor.osservice import agent, units
 from codex_supervisor.osservice.program import find_program
 
+SERVICE = Service("codex-supervisor")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 FORCE = click.option("--force", is_flag=True, help="Also where a file was edited by hand or is not ours.")
 
@@ -32,12 +35,12 @@ def install(dry_run: bool, force: bool, now: bool) -> None:
     PATH or of the place where codex-supervisor is installed.
     """
     program = find_program()
-    if sys.platform == "darwin":
-        plan = launchd.install_plan(program, Paths.from_environment(), launchd.agent_file(os.environ), os.getuid())
+    if under_launchd():
+        plan = agent.install_plan(program, Paths.from_environment(), SERVICE.agent_file, os.getuid())
     else:
-        version = systemd.version() if dry_run else systemd.reachable_version()
-        plan = systemd.install_plan(program, systemd.unit_dir(os.environ), version, start=now)
-    _do(plan, dry_run=dry_run, force=force, done="installed")
+        version = systemd_version(SERVICE, dry_run=dry_run)
+        plan = units.install_plan(program, systemd.unit_dir(os.environ), version, start=now)
+    perform(plan, dry_run=dry_run, force=force, done="installed")
 
 
 @click.command()
@@ -48,64 +51,17 @@ def uninstall(dry_run: bool, force: bool) -> None:
 
     Configuration, history and threads stay.
     """
-    if sys.platform == "darwin":
-        plan = launchd.uninstall_plan(launchd.agent_file(os.environ), os.getuid())
+    if under_launchd():
+        plan = agent.uninstall_plan(SERVICE.agent_file, os.getuid())
     else:
         if not dry_run:
-            systemd.reachable_version()
-        plan = systemd.uninstall_plan(systemd.unit_dir(os.environ))
-    _do(plan, dry_run=dry_run, force=force, done="uninstalled")
-
-
-def _do(plan: Plan, *, dry_run: bool, force: bool, done: str) -> None:
-    if dry_run:
-        click.echo(describe(plan), nl=False)
-        return
-    carry_out(plan, force=force)
-    click.echo(done)
-    for note in plan.notes:
-        click.echo(f"note: {note}", err=True)
+            systemd_version(SERVICE, dry_run=False)
+        plan = units.uninstall_plan(systemd.unit_dir(os.environ))
+    perform(plan, dry_run=dry_run, force=force, done="uninstalled")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def status(as_json: bool) -> None:
     """Show what the service manager knows of the service."""
-    found = _launchd_status() if sys.platform == "darwin" else _systemd_status()
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    width = max(map(len, found))
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
-
-
-def _systemd_status() -> dict[str, Any]:
-    systemd.reachable_version()
-    file = systemd.unit_dir(os.environ) / systemd.UNIT
-    state = asdict(systemd.unit_state())
-    return {"manager": "systemd", **_installed(file, state["load"] == "loaded"), **state, "lingering": _lingering()}
-
-
-def _launchd_status() -> dict[str, Any]:
-    state = launchd.agent_state(os.getuid())
-    return {"manager": "launchd", **_installed(launchd.agent_file(os.environ), state.loaded), **asdict(state)}
-
-
-def _installed(file: Path, loaded: bool) -> dict[str, str]:
-    owner = owner_of(file)
-    if owner is Owner.NOBODY:
-        # A package's unit is in a directory of the system.
-        return {"installed": "by a package" if loaded else "no"}
-    return {"installed": "yes" if owner is Owner.OURS else owner.value, "file": str(file)}
-
-
-def _lingering() -> str:
-    # logind keeps it as a file, which can be read where its bus cannot be reached.
-    import pwd
-
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return "unknown"
-    return "yes" if Path("/var/lib/systemd/linger", name).exists() else "no"
+    show_state(managed_state(SERVICE), as_json=as_json)

@@ -55,9 +55,11 @@ def _given_up() -> bool:
     """Since systemd 254 OnFailure= may fire although a restart follows; then the unit is activating by now."""
     if sys.platform == "darwin":
         return True
-    from codex_supervisor.osservice.systemd import unit_state
+    from codex_control.service.systemd import unit_state
 
-    return unit_state().active in ("failed", "inactive")
+    from codex_supervisor.osservice.units import UNIT
+
+    return unit_state(UNIT).active in ("failed", "inactive")
 
 
 @click.command("serve-under-launchd", hidden=True)
@@ -66,13 +68,13 @@ def serve_under_launchd() -> None:
     import os
 
     from codex_control.service.clock import SystemClock
+    from codex_control.service.start_limit import may_start
 
     from codex_supervisor.osservice.program import find_program
-    from codex_supervisor.osservice.start_limit import may_start
 
     state_dir = Paths.from_environment().state_dir
     if may_start(state_dir / "launchd-starts.json", SystemClock()):
-        command = [*find_program().supervisor, "serve"]
+        command = [*find_program().commands["codex-supervisor"], "serve"]
         os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
     click.echo("the supervisor was started too often in a short time and ends: it is left stopped", err=True)
     # Then exit code 0, on which launchd does not start it again.

@@ -1,6 +1,5 @@
-"""The operating system's service manager: what we tell it, and how we get into it.
+"""The supervisor in the operating system's service manager.
 
-Map: `notify.py` readiness, status and watchdog for systemd; `systemd.py` and `launchd.py` what to write and run for
-each manager, as pure plans; `plan.py` what a plan is, and carrying it out; `own_file.py` tells our files from other
-people's; `program.py` finds what the service is to run; `start_limit.py` what launchd lacks.
+Map: `units.py` and `agent.py` its systemd units and launchd agent, `program.py` what it is to run, `sweep.py` ends what
+a crash left. How any service of ours is written, installed and told of: `codex_control.service`.
 """

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from codex_control.paths import Paths, make_private_dir
 from codex_control.service.clock import SystemClock
 from codex_control.service.lock import SupervisorLock
+from codex_control.service.start_limit import BURST, may_start
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.processes import boot_id, read_process
 from codex_supervisor.commands.sweep import serve_under_launchd, sweep
-from codex_supervisor.osservice.start_limit import BURST, may_start
 from codex_supervisor.osservice.sweep import SweepReport, end_recorded_children
 from codex_supervisor.store.records import ChildRecord
 from codex_supervisor.store.store import Store

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
+from codex_control.service import systemd
 from codex_control.service.plan import carry_out
-from codex_supervisor.osservice import systemd
-from codex_supervisor.osservice.program import Program
+from codex_control.service.program import Program
+from codex_supervisor.osservice import units
 
 from tests.support.codex_home import REPOSITORY
 from tests.support.user_manager import UserManager
@@ -48,7 +49,7 @@ class Service:
             "PYTHONPATH": str(REPOSITORY),
             "ODD": """50% of $HOME is "q" \\ 'p'""",
         }
-        self.program = Program((str(script),), (str(script),), environment)
+        self.program = Program({"codex-supervisor": (str(script),), "codexctl": (str(script),)}, environment)
 
     def run(self, argv: object) -> str:
         """Runs the plan's commands where the manager is."""
@@ -59,16 +60,16 @@ class Service:
         return ended.stdout
 
     def install(self, *, start: bool = True) -> None:
-        version = systemd.reachable_version(self.run)
-        plan = systemd.install_plan(self.program, self.manager.unit_dir, version, start=False)
+        version = systemd.reachable_version("codex-supervisor serve", self.run)
+        plan = units.install_plan(self.program, self.manager.unit_dir, version, start=False)
         carry_out(plan, run=self.run)
-        self.manager.drop_in(systemd.UNIT, QUICK)
+        self.manager.drop_in(units.UNIT, QUICK)
         if start:
-            self.manager.systemctl("start", systemd.UNIT)
+            self.manager.systemctl("start", units.UNIT)
 
     @property
     def state(self) -> systemd.UnitState:
-        return systemd.unit_state(self.run)
+        return systemd.unit_state(units.UNIT, self.run)
 
     def lines(self, knob: str) -> list[str]:
         file = self.knobs / knob
@@ -109,7 +110,7 @@ def test_installed_unit_starts_and_shows_its_status_line(service: Service) -> No
     assert (state.load, state.enabled, state.active, state.sub) == ("loaded", "enabled", "active", "running")
     assert state.status == "started a child"
     assert runs(state.pid)
-    assert f"{state.pid} " in service.manager.systemctl("status", systemd.UNIT).replace("Main PID: ", "")
+    assert f"{state.pid} " in service.manager.systemctl("status", units.UNIT).replace("Main PID: ", "")
 
 
 def test_program_and_environment_arrive_unchanged_by_systemds_syntax(service: Service) -> None:
@@ -130,7 +131,7 @@ def test_secrets_come_from_the_environment_file(service: Service) -> None:
 
 def test_units_are_sound_in_systemds_own_eyes(service: Service) -> None:
     service.install(start=False)
-    files = [str(service.manager.unit_dir / name) for name in (systemd.UNIT, systemd.SWEEP_UNIT)]
+    files = [str(service.manager.unit_dir / name) for name in (units.UNIT, units.SWEEP_UNIT)]
     verified = service.manager.run("systemd-analyze", "--user", "--man=no", "--recursive-errors=no", "verify", *files)
     assert verified.stderr == ""
 
@@ -139,7 +140,7 @@ def test_stop_ends_the_child_and_sweeps_once_more(service: Service) -> None:
     service.install()
     (service.knobs / "careless").touch()
     child = service.child
-    service.manager.systemctl("stop", systemd.UNIT)
+    service.manager.systemctl("stop", units.UNIT)
     assert not runs(child)
     assert service.lines("swept") == ["success"]
     assert service.state.active == "inactive"
@@ -148,7 +149,7 @@ def test_stop_ends_the_child_and_sweeps_once_more(service: Service) -> None:
 def test_restart_brings_a_new_process_and_a_new_child(service: Service) -> None:
     service.install()
     before, child = service.state.pid, service.child
-    service.manager.systemctl("restart", systemd.UNIT)
+    service.manager.systemctl("restart", units.UNIT)
     assert service.state.pid != before
     assert not runs(child)
     assert runs(service.child)
@@ -157,7 +158,7 @@ def test_restart_brings_a_new_process_and_a_new_child(service: Service) -> None:
 def test_reload_executes_a_new_version_in_the_same_process(service: Service) -> None:
     service.install()
     before, child = service.state.pid, service.child
-    service.manager.systemctl("reload", systemd.UNIT)
+    service.manager.systemctl("reload", units.UNIT)
     assert service.state.pid == before
     assert service.state.status == "adopted a child"
     assert len(service.lines("begun")) == 2
@@ -193,14 +194,14 @@ def test_crash_loop_ends_in_failed_and_the_sweep(service: Service) -> None:
     before, child = service.state.pid, service.child
     (service.knobs / "broken").write_text("1")
     os.kill(before, signal.SIGKILL)
-    service.manager.wait_for_state(systemd.UNIT, "failed")
+    service.manager.wait_for_state(units.UNIT, "failed")
     wait_for_sync(lambda: service.lines("swept"), what="the sweep")
     assert service.lines("swept") == ["- --after-failure"]
     assert not runs(child)
     assert len(service.lines("begun")) == 3
     (service.knobs / "broken").unlink()
-    service.manager.systemctl("reset-failed", systemd.UNIT)
-    service.manager.systemctl("start", systemd.UNIT)
+    service.manager.systemctl("reset-failed", units.UNIT)
+    service.manager.systemctl("start", units.UNIT)
     assert service.state.active == "active"
 
 
@@ -208,20 +209,20 @@ def test_crash_loop_ends_in_failed_and_the_sweep(service: Service) -> None:
 def test_wrong_configuration_is_not_tried_again(service: Service, code: int) -> None:
     (service.knobs / "broken").write_text(str(code))
     service.install(start=False)
-    service.manager.systemctl("start", systemd.UNIT, check=False)
-    service.manager.wait_for_state(systemd.UNIT, "failed")
+    service.manager.systemctl("start", units.UNIT, check=False)
+    service.manager.wait_for_state(units.UNIT, "failed")
     assert len(service.lines("begun")) == 1
 
 
 def test_uninstall_stops_everything_and_leaves_no_unit(service: Service) -> None:
     service.install()
     child = service.child
-    carry_out(systemd.uninstall_plan(service.manager.unit_dir), run=service.run)
+    carry_out(units.uninstall_plan(service.manager.unit_dir), run=service.run)
     assert not runs(child)
     assert not list(service.manager.unit_dir.glob("*.service"))
     assert service.state.load == "not-found"
     # Twice does no harm.
-    carry_out(systemd.uninstall_plan(service.manager.unit_dir), run=service.run)
+    carry_out(units.uninstall_plan(service.manager.unit_dir), run=service.run)
 
 
 def test_installing_again_takes_over_a_new_path(service: Service) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from codex_control.errors import ServiceUnavailable
 from codex_control.paths import Paths
+from codex_control.service import launchd
 from codex_control.service.own_file import Owner, owner_of
 from codex_control.service.plan import MakeDir, RemoveFile, Run, WriteFile
-from codex_supervisor.osservice import launchd
-from codex_supervisor.osservice.program import Program
+from codex_control.service.program import Program
+from codex_supervisor.osservice import agent
 
-PROGRAM = Program(("/a b/<&>/codex-supervisor",), ("/b/codexctl",), {"PATH": "/ü:/bin"})
+PROGRAM = Program(
+    {"codex-supervisor": ("/a b/<&>/codex-supervisor",), "codexctl": ("/b/codexctl",)}, {"PATH": "/ü:/bin"}
+)
 PATHS = Paths(Path("/c"), Path("/s"), Path("/r"))
 
 PRINTED = """gui/501/codex-supervisor = {
@@ -36,8 +39,8 @@ PRINTED = """gui/501/codex-supervisor = {
 
 
 def test_the_property_list_says_what_launchd_needs() -> None:
-    content = plistlib.loads(launchd.agent_text(PROGRAM, PATHS).encode())
-    assert content["Label"] == launchd.LABEL
+    content = plistlib.loads(agent.agent_text(PROGRAM, PATHS).encode())
+    assert content["Label"] == agent.LABEL
     assert content["ProgramArguments"] == ["/a b/<&>/codex-supervisor", "serve-under-launchd"]
     assert content["EnvironmentVariables"] == {"PATH": "/ü:/bin"}
     assert content["KeepAlive"] == {"SuccessfulExit": False}
@@ -50,21 +53,21 @@ def test_plutil_accepts_it(tmp_path: Path) -> None:
     if shutil.which("plutil") is None:
         pytest.skip("plutil is a program of macOS")
     file = tmp_path / "agent.plist"
-    file.write_text(launchd.agent_text(PROGRAM, PATHS))
+    file.write_text(agent.agent_text(PROGRAM, PATHS))
     subprocess.run(["plutil", "-lint", str(file)], check=True, timeout=10)
 
 
 def test_it_is_known_again_as_ours(tmp_path: Path) -> None:
     file = tmp_path / "agent.plist"
-    file.write_text(launchd.agent_text(PROGRAM, PATHS))
+    file.write_text(agent.agent_text(PROGRAM, PATHS))
     assert owner_of(file) is Owner.OURS
     file.write_text(file.read_text().replace("/bin", "/sbin"))
     assert owner_of(file) is Owner.EDITED
 
 
 def test_installing_loads_the_new_text_in_place_of_the_old() -> None:
-    file = launchd.agent_file({"HOME": "/Users/u"})
-    plan = launchd.install_plan(PROGRAM, PATHS, file, 501)
+    file = launchd.agent_file(agent.LABEL, {"HOME": "/Users/u"})
+    plan = agent.install_plan(PROGRAM, PATHS, file, 501)
     assert [type(step) for step in plan.steps] == [MakeDir, WriteFile, Run, Run, Run]
     assert [step.argv[1:] for step in plan.steps if isinstance(step, Run)] == [
         ("bootout", "gui/501/codex-supervisor"),
@@ -74,7 +77,7 @@ def test_installing_loads_the_new_text_in_place_of_the_old() -> None:
 
 
 def test_uninstalling_stops_first() -> None:
-    plan = launchd.uninstall_plan(Path("/x.plist"), 501)
+    plan = agent.uninstall_plan(Path("/x.plist"), 501)
     assert plan.steps == (
         Run(("launchctl", "bootout", "gui/501/codex-supervisor"), may_fail=True),
         RemoveFile(Path("/x.plist")),
@@ -82,7 +85,7 @@ def test_uninstalling_stops_first() -> None:
 
 
 def test_state_is_read_from_what_launchctl_prints() -> None:
-    state = launchd.agent_state(501, lambda _: PRINTED)
+    state = launchd.agent_state(agent.LABEL, 501, lambda _: PRINTED)
     assert state == launchd.AgentState(True, "running", 4711, 3, "(never exited)")
 
 
@@ -90,4 +93,4 @@ def test_an_agent_that_is_not_loaded_is_no_error() -> None:
     def run(argv: Sequence[str]) -> str:
         raise ServiceUnavailable("Could not find service")
 
-    assert launchd.agent_state(501, run) == launchd.AgentState(loaded=False)
+    assert launchd.agent_state(agent.LABEL, 501, run) == launchd.AgentState(loaded=False)

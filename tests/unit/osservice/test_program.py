@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import BadConfig
-from codex_supervisor.osservice.program import find_program
+from codex_supervisor.osservice.program import codex_note, find_program
 
 
 @pytest.fixture
@@ -23,13 +23,15 @@ def test_the_started_script_is_kept_with_its_links(scripts: Path, tmp_path: Path
     for name in ("codex-supervisor", "codexctl"):
         (tmp_path / name).symlink_to(scripts / name)
     found = find_program(str(tmp_path / "codex-supervisor"), "/usr/bin/python3", {"PATH": ""})
-    assert found.supervisor == (str(tmp_path / "codex-supervisor"),)
-    assert found.ctl == (str(tmp_path / "codexctl"),)
+    assert found.commands["codex-supervisor"] == (str(tmp_path / "codex-supervisor"),)
+    assert found.commands["codexctl"] == (str(tmp_path / "codexctl"),)
 
 
 def test_without_a_script_the_one_beside_python_or_the_module_is_run(scripts: Path, tmp_path: Path) -> None:
-    assert find_program("/x/__main__.py", str(scripts / "python"), {}).ctl == (str(scripts / "codexctl"),)
-    assert find_program("/x/__main__.py", str(tmp_path / "python"), {}).ctl == (
+    assert find_program("/x/__main__.py", str(scripts / "python"), {}).commands["codexctl"] == (
+        str(scripts / "codexctl"),
+    )
+    assert find_program("/x/__main__.py", str(tmp_path / "python"), {}).commands["codexctl"] == (
         str(tmp_path / "python"),
         "-m",
         "codexctl",
@@ -39,7 +41,7 @@ def test_without_a_script_the_one_beside_python_or_the_module_is_run(scripts: Pa
 def test_path_is_absolute_without_repeats_and_finds_codex(scripts: Path) -> None:
     found = find_program("x", "/usr/bin/python3", {"PATH": f".:{scripts}::rel/bin:/usr/bin:{scripts}"})
     assert found.environment == {"PATH": f"{scripts}:/usr/bin:/usr/local/bin:/bin:/usr/sbin:/sbin"}
-    assert found.codex == str(scripts / "codex")
+    assert str(scripts / "codex") in codex_note(found)
 
 
 def test_places_are_kept_and_nothing_else() -> None:

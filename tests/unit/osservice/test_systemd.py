@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import ServiceUnavailable
+from codex_control.service import systemd
 from codex_control.service.plan import Run
-from codex_supervisor.osservice import systemd
-from codex_supervisor.osservice.program import Program
+from codex_control.service.program import Program
+from codex_supervisor.osservice import units
 
-PROGRAM = Program(("/b/codex-supervisor",), ("/b/codexctl",), {"PATH": "/b:/bin"}, codex="/b/codex")
+PROGRAM = Program({"codex-supervisor": ("/b/codex-supervisor",), "codexctl": ("/b/codexctl",)}, {"PATH": "/b:/bin"})
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,8 @@ def test_command_lines(argv: tuple[str, ...], line: str) -> None:
 
 
 def test_nothing_is_left_of_the_template() -> None:
-    texts = systemd.unit_texts(PROGRAM, 252)
-    assert set(texts) == {systemd.UNIT, systemd.SWEEP_UNIT}
+    texts = units.unit_texts(PROGRAM, 252)
+    assert set(texts) == {units.UNIT, units.SWEEP_UNIT}
     for text in texts.values():
         assert "@" not in text.replace("$$@", "")
         assert 'Environment="PATH=/b:/bin"' in text
@@ -36,21 +37,24 @@ def test_nothing_is_left_of_the_template() -> None:
 
 @pytest.mark.parametrize(("version", "expected"), [(252, False), (254, True), (257, True)])
 def test_crashes_leave_the_sweep_alone_on_every_version(version: int, expected: bool) -> None:
-    assert ("RestartMode=direct" in systemd.unit_texts(PROGRAM, version)[systemd.UNIT]) is expected
+    assert ("RestartMode=direct" in units.unit_texts(PROGRAM, version)[units.UNIT]) is expected
 
 
 def test_start_comes_last_and_only_when_asked_for() -> None:
     def commands(start: bool) -> list[str]:
-        plan = systemd.install_plan(PROGRAM, Path("/u"), 252, start=start)
+        plan = units.install_plan(PROGRAM, Path("/u"), 252, start=start)
         return [step.argv[2] for step in plan.steps if isinstance(step, Run)]
 
     assert commands(start=False) == ["daemon-reload", "enable", "reset-failed"]
     assert commands(start=True) == ["daemon-reload", "enable", "reset-failed", "start"]
 
 
-def test_notes_name_codex_and_lingering() -> None:
-    notes = " ".join(systemd.install_plan(PROGRAM, Path("/u"), 252, start=False).notes)
-    assert "/b/codex" in notes
+def test_notes_name_codex_and_lingering(tmp_path: Path) -> None:
+    (tmp_path / "codex").write_text("#!/bin/sh\n")
+    (tmp_path / "codex").chmod(0o700)
+    program = Program(PROGRAM.commands, {"PATH": str(tmp_path)})
+    notes = " ".join(units.install_plan(program, Path("/u"), 252, start=False).notes)
+    assert f"Codex is {tmp_path}/codex" in notes
     assert "enable-linger" in notes
 
 
@@ -68,11 +72,11 @@ def test_an_unreachable_manager_is_explained() -> None:
 
     assert systemd.version(run) == 252
     with pytest.raises(ServiceUnavailable, match=r"No medium found.*og in as this user"):
-        systemd.reachable_version(run)
+        systemd.reachable_version("x serve", run)
 
 
 def test_state_is_read_whatever_is_missing() -> None:
     shown = "LoadState=loaded\nActiveState=active\nMainPID=7\nStatusText=2 instances, a=b\n"
-    state = systemd.unit_state(lambda _: shown)
+    state = systemd.unit_state("x.service", lambda _: shown)
     assert (state.load, state.active, state.pid, state.restarts) == ("loaded", "active", 7, 0)
     assert state.status == "2 instances, a=b"

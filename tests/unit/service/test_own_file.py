@@ -11,7 +11,7 @@ from codex_control.service.own_file import Owner, blank_seal, owner_of, sealed, 
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
     file = tmp_path / "deep" / "unit"
-    write_whole(file, sealed(f"# {blank_seal()}\n[Service]\nExecStart=größer\n"), 0o644)
+    write_whole(file, sealed(f"# {blank_seal('codex-supervisor')}\n[Service]\nExecStart=größer\n"), 0o644)
     return file
 
 

@@ -20,7 +20,7 @@ from codex_control.service.plan import (
     run_command,
 )
 
-TEXT = sealed(f"# {blank_seal()}\ntext\n")
+TEXT = sealed(f"# {blank_seal('codex-supervisor')}\ntext\n")
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""The systemd user unit: its text, and the plans that install and remove it.
+"""systemd user units: how their texts are written, and the plans that install and remove them.
 
 Escaping follows systemd.syntax(7), systemd.service(5) "Command lines" and systemd.unit(5) "Specifiers".
 """
@@ -8,17 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from codex_control.errors import CodexError, ServiceUnavailable
-from codex_control.service.own_file import blank_seal, sealed
-from codex_control.service.plan import Plan, RemoveFile, Run, WriteFile, run_command
+from codex_control.service.plan import Plan, RemoveFile, Run, Step, WriteFile, run_command
 
-from codex_supervisor.osservice.program import Program, codex_note
-
-UNIT = "codex-supervisor.service"
-SWEEP_UNIT = "codex-supervisor-sweep.service"
 # Since systemd 254 OnFailure= fires at each automatic restart unless RestartMode=direct is set
 # (https://github.com/systemd/systemd/issues/33710); older versions do not know the key.
 RESTART_MODE_VERSION = 254
@@ -26,22 +20,19 @@ RESTART_MODE_VERSION = 254
 _SYSTEMCTL = ("systemctl", "--user")
 
 
-def unit_texts(program: Program, systemd_version: int) -> dict[str, str]:
-    """Return the sealed text of each unit by its name."""
-    values = {
-        "SEAL": blank_seal(),
-        "SUPERVISOR": command_line(program.supervisor),
-        "CTL": command_line(program.ctl),
-        "RESTART_MODE": "RestartMode=direct" if systemd_version >= RESTART_MODE_VERSION else "",
-        "ENVIRONMENT": "\n".join(environment_line(name, value) for name, value in program.environment.items()),
-    }
-    return {name: sealed(_filled(name + ".in", values)) for name in (UNIT, SWEEP_UNIT)}
+def filled(template: str, values: Mapping[str, str], systemd_version: int) -> str:
+    """Return a unit's text: each `@NAME@` of `template` is replaced by its value.
+
+    `@RESTART_MODE@` becomes what keeps `OnFailure=` for failures that are final, on every version.
+    """
+    restart_mode = "RestartMode=direct" if systemd_version >= RESTART_MODE_VERSION else ""
+    text = re.sub(r"@([A-Z_]+)@", lambda place: {"RESTART_MODE": restart_mode, **values}[place[1]], template)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    text = files("codex_supervisor.osservice").joinpath(template).read_text(encoding="utf-8")
-    filled = re.sub(r"@([A-Z_]+)@", lambda place: values[place[1]], text)
-    return re.sub(r"\n{3,}", "\n\n", filled)
+def environment_lines(environment: Mapping[str, str]) -> str:
+    """Return the lines that set environment variables."""
+    return "\n".join(environment_line(name, value) for name, value in environment.items())
 
 
 def quoted(text: str) -> str:
@@ -77,8 +68,11 @@ def version(run: Callable[[Sequence[str]], str] = run_command) -> int:
     return int(found[1]) if found else 0
 
 
-def reachable_version(run: Callable[[Sequence[str]], str] = run_command) -> int:
-    """Return systemd's version, after a check that this user's manager can be reached. Raises `ServiceUnavailable`."""
+def reachable_version(foreground: str, run: Callable[[Sequence[str]], str] = run_command) -> int:
+    """Return systemd's version, after a check that this user's manager can be reached.
+
+    `foreground` is the command that runs without one. Raises `ServiceUnavailable`.
+    """
     found = version(run)
     try:
         run((*_SYSTEMCTL, "show", "--property=Version"))
@@ -87,23 +81,22 @@ def reachable_version(run: Callable[[Sequence[str]], str] = run_command) -> int:
             "your systemd user manager cannot be reached",
             why=error.why,
             next_step="log in as this user (ssh, or machinectl shell; not su or sudo), or run loginctl enable-linger "
-            "and set XDG_RUNTIME_DIR to /run/user/<uid>; codex-supervisor serve runs without it",
+            f"and set XDG_RUNTIME_DIR to /run/user/<uid>; {foreground} runs without it",
         ) from error
     return found
 
 
-def install_plan(program: Program, folder: Path, systemd_version: int, *, start: bool) -> Plan:
-    """Return what installs the units into `folder`, enables them and, if asked, starts the service or its new text."""
-    texts = unit_texts(program, systemd_version)
+def install_plan(texts: Mapping[str, str], folder: Path, unit: str, notes: Sequence[str], *, start: bool) -> Plan:
+    """Return what installs units into `folder`, enables `unit` and, if asked, starts it."""
     steps = (
         *(WriteFile(folder / name, text) for name, text in texts.items()),
         Run((*_SYSTEMCTL, "daemon-reload")),
-        Run((*_SYSTEMCTL, "enable", UNIT)),
+        Run((*_SYSTEMCTL, "enable", unit)),
         # Otherwise a failed unit stays failed until its start limit has passed.
-        Run((*_SYSTEMCTL, "reset-failed", UNIT), may_fail=True),
-        *((Run((*_SYSTEMCTL, "start", UNIT)),) if start else ()),
+        Run((*_SYSTEMCTL, "reset-failed", unit), may_fail=True),
+        *((Run((*_SYSTEMCTL, "start", unit)),) if start else ()),
     )
-    return Plan(steps, (codex_note(program), LINGER_NOTE))
+    return Plan(steps, (*notes, LINGER_NOTE))
 
 
 LINGER_NOTE = (
@@ -112,13 +105,12 @@ LINGER_NOTE = (
 )
 
 
-def uninstall_plan(folder: Path) -> Plan:
-    """Return what stops the service, with its children, and removes the units."""
-    steps = (
-        Run((*_SYSTEMCTL, "disable", "--now", UNIT), may_fail=True),
-        Run((*_SYSTEMCTL, "reset-failed", UNIT, SWEEP_UNIT), may_fail=True),
-        RemoveFile(folder / UNIT),
-        RemoveFile(folder / SWEEP_UNIT),
+def uninstall_plan(folder: Path, units: Sequence[str]) -> Plan:
+    """Return what stops the first of `units` and removes them all."""
+    steps: tuple[Step, ...] = (
+        Run((*_SYSTEMCTL, "disable", "--now", units[0]), may_fail=True),
+        Run((*_SYSTEMCTL, "reset-failed", *units), may_fail=True),
+        *(RemoveFile(folder / unit) for unit in units),
         Run((*_SYSTEMCTL, "daemon-reload")),
     )
     return Plan(steps)
@@ -126,7 +118,7 @@ def uninstall_plan(folder: Path) -> Plan:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What `systemctl --user show` says of our unit, in its words."""
+    """What `systemctl --user show` says of a unit, in its words."""
 
     load: str
     enabled: str
@@ -136,11 +128,11 @@ class UnitState:
     pid: int
     restarts: int
     status: str
-    """The live line that the supervisor sends."""
+    """The live line that the service sends."""
 
 
-def unit_state(run: Callable[[Sequence[str]], str] = run_command, unit: str = UNIT) -> UnitState:
-    """Ask systemd for the state of our unit. Raises `ServiceUnavailable`."""
+def unit_state(unit: str, run: Callable[[Sequence[str]], str] = run_command) -> UnitState:
+    """Ask systemd for the state of a unit. Raises `ServiceUnavailable`."""
     names = ("LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "MainPID", "NRestarts", "StatusText")
     shown = run((*_SYSTEMCTL, "show", unit, *(f"--property={name}" for name in names)))
     found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)

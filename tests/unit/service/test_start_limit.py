@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from codex_supervisor.osservice.start_limit import may_start
+from codex_control.service.start_limit import may_start
 
 
 class WallClock:

@@ -1,7 +1,7 @@
-"""The launchd agent of macOS: its property list, and the plans that load and remove it.
+"""launchd agents of macOS: their property lists, and the plans that load and remove them.
 
 Keys are those of launchd.plist(5). launchd knows no readiness, no watchdog and no limit of starts: the last one is ours
-(`start_limit.py`), kept by `codex-supervisor serve-under-launchd`.
+(`start_limit`), kept by the command `serve-under-launchd` of each service.
 """
 
 from __future__ import annotations
@@ -13,72 +13,68 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codex_control.errors import ServiceUnavailable
-from codex_control.paths import Paths
 from codex_control.service.own_file import blank_seal, sealed
 from codex_control.service.plan import MakeDir, Plan, RemoveFile, Run, WriteFile, run_command
 
-from codex_supervisor.osservice.program import Program, codex_note
-
-LABEL = "codex-supervisor"
 # launchd starts nothing more often than this; 10 is its own default, and smaller values count as 10.
 THROTTLE_S = 10
-# Time between SIGTERM and SIGKILL; the supervisor ends its children in it, as with TimeoutStopSec of the systemd unit.
+# Time between SIGTERM and SIGKILL; the service ends its work in it, as with TimeoutStopSec of the systemd units.
 EXIT_TIMEOUT_S = 60
 
 
-def agent_text(program: Program, paths: Paths) -> str:
-    """Return the sealed property list."""
-    log = str(paths.log_dir / "launchd.log")
+def agent_text(label: str, command: Sequence[str], environment: Mapping[str, str], log_dir: Path) -> str:
+    """Return the sealed property list of the agent `label`, which runs `command serve-under-launchd`."""
+    log = str(log_dir / "launchd.log")
     content = {
-        "Label": LABEL,
-        "ProgramArguments": [*program.supervisor, "serve-under-launchd"],
-        "EnvironmentVariables": dict(program.environment),
+        "Label": label,
+        "ProgramArguments": [*command, "serve-under-launchd"],
+        "EnvironmentVariables": dict(environment),
         "RunAtLoad": True,
         # Again after a crash or an error; not after an orderly end, nor when the start limit says so (exit code 0).
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": THROTTLE_S,
         "ExitTimeOut": EXIT_TIMEOUT_S,
-        # launchd would end what a crashed supervisor left; the next one adopts it.
+        # launchd would end what a crashed service left; the next one adopts it.
         "AbandonProcessGroup": True,
         "ProcessType": "Interactive",
         "Umask": 0o077,
-        # Only what is written before the supervisor's own log is open.
+        # Only what is written before the service's own log is open.
         "StandardOutPath": log,
         "StandardErrorPath": log,
     }
     text = plistlib.dumps(content, sort_keys=False).decode()
     # plistlib writes no comments; one may stand before the root element.
-    return sealed(text.replace("<plist ", f"<!-- {blank_seal()} -->\n<plist ", 1))
+    return sealed(text.replace("<plist ", f"<!-- {blank_seal(label)} -->\n<plist ", 1))
 
 
-def agent_file(environ: Mapping[str, str]) -> Path:
+def agent_file(label: str, environ: Mapping[str, str]) -> Path:
     """Return where the property list goes."""
-    return Path(environ["HOME"]) / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+    return Path(environ["HOME"]) / "Library" / "LaunchAgents" / f"{label}.plist"
 
 
-def install_plan(program: Program, paths: Paths, file: Path, uid: int) -> Plan:
+def install_plan(label: str, text: str, log_dir: Path, file: Path, uid: int, notes: Sequence[str]) -> Plan:
     """Return what writes the agent and loads it; launchd starts what it loads, and again at each login."""
     domain = f"gui/{uid}"
     steps = (
         # launchd makes the log, but not the directory for it.
-        MakeDir(paths.log_dir),
-        WriteFile(file, agent_text(program, paths)),
+        MakeDir(log_dir),
+        WriteFile(file, text),
         # What is loaded keeps its old text until it is unloaded.
-        Run(("launchctl", "bootout", f"{domain}/{LABEL}"), may_fail=True),
-        Run(("launchctl", "enable", f"{domain}/{LABEL}")),
+        Run(("launchctl", "bootout", f"{domain}/{label}"), may_fail=True),
+        Run(("launchctl", "enable", f"{domain}/{label}")),
         Run(("launchctl", "bootstrap", domain, str(file))),
     )
-    return Plan(steps, (codex_note(program), "the service runs while you are logged in"))
+    return Plan(steps, (*notes, "the service runs while you are logged in"))
 
 
-def uninstall_plan(file: Path, uid: int) -> Plan:
-    """Return what stops the service, with its children, and removes the agent."""
-    return Plan((Run(("launchctl", "bootout", f"gui/{uid}/{LABEL}"), may_fail=True), RemoveFile(file)))
+def uninstall_plan(label: str, file: Path, uid: int) -> Plan:
+    """Return what stops the service and removes the agent."""
+    return Plan((Run(("launchctl", "bootout", f"gui/{uid}/{label}"), may_fail=True), RemoveFile(file)))
 
 
 @dataclass(frozen=True)
 class AgentState:
-    """What `launchctl print` says of our agent."""
+    """What `launchctl print` says of an agent."""
 
     loaded: bool
     state: str = ""
@@ -87,10 +83,10 @@ class AgentState:
     last_exit: str = ""
 
 
-def agent_state(uid: int, run: Callable[[Sequence[str]], str] = run_command) -> AgentState:
-    """Ask launchd for the state of our agent; one that is not loaded is no error."""
+def agent_state(label: str, uid: int, run: Callable[[Sequence[str]], str] = run_command) -> AgentState:
+    """Ask launchd for the state of an agent; one that is not loaded is no error."""
     try:
-        shown = run(("launchctl", "print", f"gui/{uid}/{LABEL}"))
+        shown = run(("launchctl", "print", f"gui/{uid}/{label}"))
     except ServiceUnavailable:
         return AgentState(loaded=False)
     return read_agent_state(shown)
