@@ -13,6 +13,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -53,6 +54,8 @@ _QUEUE_CHANNEL = "procrastinate_any_queue_v1"
 _TRIES = 5
 _TRY_AGAIN_S = 0.05
 """Longest random wait before a transaction that met another one is done again."""
+
+_PRUNED_AT_ONCE = 50
 
 _PAYLOAD_IDS = 100
 """Ids in one notification: PostgreSQL takes less than 8000 bytes, and an id has at most 64."""
@@ -219,10 +222,12 @@ class PostgresqlEngine:
         """See `Engine.prune`."""
         wanted = [str(state) for state in states or TaskState if state.ended]
 
-        async def work(transaction: Transaction) -> int:
+        async def check(transaction: Transaction) -> None:
             for record in await transaction.read_many(task_ids):
                 if not record.ended:
                     raise not_ended(record)
+
+        async def forget(transaction: Transaction, count: int) -> int:
             found = await transaction.rows(
                 "DELETE FROM tasks WHERE number IN (SELECT number FROM tasks"
                 " WHERE ended_ns <= %s AND state = ANY(%s) AND (cardinality(%s::text[]) = 0 OR id = ANY(%s))"
@@ -234,12 +239,21 @@ class PostgresqlEngine:
                 list(task_ids),
                 0 if task_ids else keep,
                 max(0, keep - 1),
-                limit,
+                count,
             )
             transaction.told.changed.update(task_id for (task_id,) in found)
             return len(found)
 
-        return await self._write(work)
+        await self._read(check)
+        pruned = 0
+        while pruned < limit:
+            # Few at once: their events are many, and a statement has a time limit.
+            count = min(_PRUNED_AT_ONCE, limit - pruned)
+            gone = await self._write(partial(forget, count=count))
+            pruned += gone
+            if gone < count:
+                break
+        return pruned
 
     # For workers.
 
