@@ -1,7 +1,7 @@
 """The composition root: configuration, records, endpoints and server put together, and the signals that end it all.
 
-`serve` is what the service unit starts. The order matters: the lock before anything is touched, records before the first
-request, readiness only when the port listens. On SIGTERM no new model request is taken, those under way get
+`serve` is what the service unit starts. The order matters: the lock before anything is touched, records before the
+first request, readiness only when the port listens. On SIGTERM no new model request is taken, those under way get
 `drain.timeout` to end, and what still streams then gets its dialect's error.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import random
@@ -54,6 +55,8 @@ _log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 1.0
 """Between two looks at the configuration's and the tokens' files."""
+GC_THRESHOLDS = (10_000, 20, 50)
+"""Requests leave hardly any cycles behind. With Python's own (700, 10, 10) the collector takes a tenth of the time."""
 CUT_GRACE_S = 2.0
 """For the error events of streams that the end of the drain cuts off."""
 _HIDDEN = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
@@ -75,7 +78,7 @@ def serve(
     config = adapt(load_config(paths.config_file))
     for directory in (paths.state_dir, paths.runtime_dir, paths.log_dir):
         make_private_dir(directory)
-    lock = SupervisorLock(paths.lock_file)
+    lock = SupervisorLock(paths.lock_file, what="gateway", status="codex-gateway status")
     lock.acquire()
     try:
         logs = start_logs(
@@ -146,6 +149,10 @@ class Gateway:
             self._tasks = tasks
             _log.info("ready", extra={"pid": os.getpid(), "version": __version__, "url": self.url})
             self._notifier.ready(self._status_line())
+            # What is there stays: the collector need not look through it for ever.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             if started is not None:
                 started.set()
             await self._stop.wait()
@@ -203,6 +210,7 @@ class Gateway:
             metrics=self.metrics,
             tagger=self._tags if config.tagging.rules else None,
             models=models.answer,
+            keep=self.kept_responses.keep,
             count_tokens=lambda call: asyncio.to_thread(count_tokens, call.body, call.dialect),
         )
         self.metrics.before_page(self._set_gauges)
@@ -219,6 +227,7 @@ class Gateway:
                 next_step="set `listen.port` in config.yaml to another port, or stop what uses it",
             ) from error
         stack.push_async_callback(server.shutdown, CUT_GRACE_S)
+        stack.callback(server.pre_shutdown)  # idle connections would be waited for
         stack.callback(sockets.close)
         self._sockets = sockets
         host = f"[{listen.host}]" if ":" in listen.host else listen.host

@@ -86,7 +86,8 @@ class Metrics:
         self._kept: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
         self._kept_first: dict[tuple[str, ...], Histogram] = {}
         self._kept_attempts: dict[tuple[str, str], Counter] = {}
-        self._kept_tokens: dict[str, tuple[Counter, ...]] = {}
+        self._token_sums: dict[str, list[int]] = {}
+        """Since the last page, by endpoint, in the order of `TOKEN_KINDS`."""
 
     def before_page(self, work: Callable[[], None]) -> None:
         """Have `work` called before each page: it sets gauges."""
@@ -96,6 +97,10 @@ class Metrics:
         """The page, as Prometheus' text."""
         for work in self._before:
             work()
+        for endpoint, sums in self._token_sums.items():
+            for kind, count in zip(TOKEN_KINDS, sums, strict=True):
+                self.tokens.labels(endpoint, kind).inc(count)
+        self._token_sums.clear()
         return generate_latest(self.registry)
 
     def ended(self, entry: Entry) -> None:
@@ -113,15 +118,13 @@ class Metrics:
             first.observe(entry.first_byte_s)
         usage = entry.usage
         if usage is not None:
-            counters = self._kept_tokens.get(labels[0])
-            if counters is None:
-                counters = self._kept_tokens[labels[0]] = tuple(
-                    self.tokens.labels(labels[0], kind) for kind in TOKEN_KINDS
-                )
-            counts = (usage.input + usage.cache_write, usage.cache_read, usage.output, usage.reasoning)
-            for counter, count in zip(counters, counts, strict=True):
-                if count:
-                    counter.inc(count)
+            sums = self._token_sums.get(labels[0])
+            if sums is None:
+                sums = self._token_sums[labels[0]] = [0, 0, 0, 0]
+            sums[0] += usage.input + usage.cache_write
+            sums[1] += usage.cache_read
+            sums[2] += usage.output
+            sums[3] += usage.reasoning
 
     def attempted(self, attempt: Attempt) -> None:
         """Count an attempt that ended."""

@@ -54,6 +54,8 @@ class Knobs:
     """Cuts what it sends into pieces of this size, each a write of its own."""
     garbage: bool = False
     """Answers with something that is no HTTP."""
+    answer_id: str = "1"
+    """The end of the answer's id."""
     no_end: bool = False
     """Leaves the stream's last events out, and closes cleanly."""
 
@@ -224,7 +226,7 @@ class _Connection(asyncio.Protocol):
         if knobs.garbage:
             self.transport.write(b"SSH-2.0-OpenSSH_9.9\r\n")
             return
-        streams = b'"stream":true' in seen.body.replace(b" ", b"") and knobs.body is None and knobs.status == 200
+        streams = _wants_stream(seen.body) and knobs.body is None and knobs.status == 200
         if not streams:
             body = knobs.body if knobs.body is not None else whole_answer(seen, knobs)
             await self._write(_head(knobs, length=len(body)), seen)
@@ -273,10 +275,14 @@ def _plain(seen: Seen, knobs: Knobs) -> bytes | None:
         return _head(knobs, length=len(body)) + body
     if knobs != _USUAL:
         return None
-    if b'"stream":true' in seen.body:
+    if _wants_stream(seen.body):
         return _FAST_HEAD + _fast_stream(seen.path, _model(seen))
     body = whole_answer(seen, knobs)
     return _head(knobs, length=len(body)) + body
+
+
+def _wants_stream(body: bytes) -> bool:
+    return b'"stream":true' in body or b'"stream": true' in body
 
 
 _USUAL = Knobs()
@@ -329,6 +335,7 @@ def whole_answer(seen: Seen, knobs: Knobs) -> bytes:
     """The answer of a request that does not stream."""
     text = "x" * (knobs.events * knobs.event_bytes)
     model, path = _model(seen), seen.path.partition("?")[0]
+    number = knobs.answer_id
     value: dict[str, Any]
     if path.endswith("/count_tokens"):
         value = {"input_tokens": 42}
@@ -347,7 +354,7 @@ def whole_answer(seen: Seen, knobs: Knobs) -> bytes:
         value = _response(model, text, "completed")
     else:
         value = {
-            "id": "chatcmpl-1",
+            "id": f"chatcmpl-{number}",
             "object": "chat.completion",
             "created": 1700000000,
             "model": model,
@@ -397,7 +404,7 @@ def stream_events(path: str, knobs: Knobs, model: str) -> list[bytes]:
     elif path.endswith("/responses"):
         begin, middle, end = _responses_stream(text, knobs.events, model)
     else:
-        begin, middle, end = _chat_stream(text, knobs.events, model)
+        begin, middle, end = _chat_stream(text, knobs.events, model, knobs.answer_id)
     if knobs.overloaded:
         return [_OVERLOADED[path.rsplit("/", 1)[-1]]]
     if knobs.malformed:
@@ -427,14 +434,14 @@ _OVERLOADED = {
 _Parts = tuple[list[bytes], list[bytes], list[bytes]]
 
 
-def _chat_stream(text: str, count: int, model: str) -> _Parts:
+def _chat_stream(text: str, count: int, model: str, number: str) -> _Parts:
     def piece(delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": model}
+        head = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "created": 1700000000, "model": model}
         return _sse({**head, "choices": [choice]})
 
     usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
-    last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": model}
+    last = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "created": 1700000000, "model": model}
     return (
         [piece({"role": "assistant", "content": ""})],
         [piece({"content": text}) for _ in range(count)],

@@ -414,8 +414,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     prices: Annotated[
         tuple[Price, ...],
         sections(
-            "What models cost, in US dollars for a million tokens, for the records. The first row that fits counts, "
-            "before the built-in ones.",
+            "What models cost, in US dollars for a million tokens, for the records. The first row that fits counts.",
             most=MAX_PRICES,
         ),
     ] = ()

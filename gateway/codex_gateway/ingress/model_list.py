@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what clients may name, by the configuration and, for endpoints that name no models, by their own lists."""
+"""`GET /v1/models`: what clients may name, by the configuration, and by the own lists of endpoints that name no models."""
 
 from __future__ import annotations
 

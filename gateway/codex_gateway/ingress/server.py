@@ -1,16 +1,17 @@
 """The HTTP server: from a request on loopback to the answer of an endpoint, at the client's pace.
 
-aiohttp reads the requests. Its `keepalive_timeout` also bounds how long a head may take; the body has a time limit of its
-own here. A client that goes away cancels its handler, which closes the connection to the endpoint. A client that reads
+aiohttp reads the requests. Its `keepalive_timeout` also bounds how long a head may take; the body has a time limit of
+its own here. A client that goes away cancels its handler, which closes the connection to the endpoint. A client that reads
 slowly makes `write` wait, and who waits does not read from the endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -28,6 +29,7 @@ from codex_gateway.dialect.neutral import Dialect, Usage
 from codex_gateway.ingress.body import read_body
 from codex_gateway.ingress.client_kind import client_kind
 from codex_gateway.ingress.errors import error_dialect, refuse, unanswered
+from codex_gateway.ingress.keeping import Keep, keep_streamed, keep_whole, wanted
 from codex_gateway.ingress.limits import DRAIN_RETRY_S, Limits
 from codex_gateway.ingress.recording import Entry, Recorder
 from codex_gateway.ingress.routes import Page, Route, find, split_token
@@ -64,9 +66,12 @@ class Ingress:
     tagger: Tagger | None
     models: Models
     count_tokens: CountTokens
+    keep: Keep
     not_ready: Callable[[], str] = lambda: ""
     """Why no model request can be served; empty where they can."""
     draining: bool = field(default=False, init=False)
+    _id_prefix: str = field(default_factory=lambda: secrets.token_hex(6), init=False)
+    _id_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
 
     def __repr__(self) -> str:
         return f"<Ingress running={self.limits.running}{' draining' if self.draining else ''}>"
@@ -180,8 +185,11 @@ class Ingress:
         if length is not None and length > self.bounds.body:
             raise _Refusal(413, self._too_large(), _CLOSE)
         try:
-            async with asyncio.timeout(self.bounds.header_timeout):
+            if request.content.is_eof():  # it came with its head; a timer would only cost
                 raw = await request.read()
+            else:
+                async with asyncio.timeout(self.bounds.header_timeout):
+                    raw = await request.read()
         except TimeoutError:
             raise _Refusal(408, f"the body did not come within {self.bounds.header_timeout:g} s", _CLOSE) from None
         except web.HTTPRequestEntityTooLarge:
@@ -193,9 +201,8 @@ class Ingress:
         except BadInput as error:
             raise _Refusal(400, str(error)) from None
         kind = client_kind(request.headers, dialect, token.client)
-        lower = {name.lower(): value for name, value in request.headers.items()}
         entry = Entry(
-            id=secrets.token_hex(8),
+            id=f"{self._id_prefix}{next(self._id_numbers):x}",
             at_ns=self.clock.wall_ns(),
             token=token.name,
             kind=kind,
@@ -203,7 +210,7 @@ class Ingress:
             path=path,
             model=body["model"],
             stream=body.get("stream") is True,
-            conversation=conversation_id(dialect, lower, body, token.name),
+            conversation=conversation_id(dialect, request.headers, body, token.name),
             bytes_in=len(raw),
             body=raw[: self.recorder.body_limit],
         )
@@ -254,6 +261,8 @@ class Ingress:
         if isinstance(answer, Whole):
             entry.usage, entry.status, entry.outcome = answer.usage, answer.status, "ok"
             entry.bytes_out = len(answer.body)
+            if wanted(call):
+                keep_whole(self.keep, call, answer.body)
             headers = CIMultiDict(answer.headers)
             headers.setdefault("Content-Type", "application/json")
             return web.Response(status=answer.status, headers=headers, body=answer.body)
@@ -274,7 +283,10 @@ class Ingress:
         try:
             await response.prepare(request)
             data = answer.first
+            keeps = wanted(call)
             while data:
+                if keeps:
+                    keep_streamed(self.keep, call, data)
                 entry.bytes_out += len(data)
                 if request.transport is not None and request.transport.get_write_buffer_size() > 0:
                     async with asyncio.timeout(slow_s):
@@ -305,7 +317,8 @@ class Ingress:
         entry.duration_s = self.clock.monotonic() - began_s
         self.metrics.ended(entry)
         self.recorder.ended(entry)
-        level = logging.INFO if entry.outcome != "failed" else logging.WARNING
+        # The records hold all of them; a line for each would take a quarter of the gateway's time.
+        level = logging.DEBUG if entry.outcome != "failed" else logging.WARNING
         if _log.isEnabledFor(level):
             _log.log(
                 level,

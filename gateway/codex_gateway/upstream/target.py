@@ -134,7 +134,8 @@ _USER_AGENT = f"User-Agent: codex-gateway/{__version__}".encode()
 _NOT_TO_CLIENTS = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer "
     b"transfer-encoding upgrade content-length content-encoding date server set-cookie set-cookie2 alt-svc "
-    b"strict-transport-security public-key-pins www-authenticate access-control-allow-origin access-control-allow-credentials via".split()
+    b"strict-transport-security public-key-pins www-authenticate access-control-allow-origin "
+    b"access-control-allow-credentials via".split()
 )
 _CONVERTED_ANSWER_KEEPS = frozenset(
     (b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry")
