@@ -26,8 +26,8 @@ WHEELS_READY := build/wheels/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check check-format lint format types proto check-proto proto-baseline bench faults chaos docs \
-	check-docs dist deb pins clean
+.PHONY: help run test check check-format lint format types proto check-proto proto-baseline bench experiments faults chaos \
+	docs check-docs dist deb pins clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ check-docs: $(READY) $(STUBS_READY)
 
 bench: $(READY) $(STUBS_READY) ## Measure; writes figures, judges nothing
 	$(OFFLINE) $(PYTHON_BIN) -m tests.bench $(ARGS)
+
+experiments: $(READY) $(STUBS_READY) ## Answer three questions about the gateway's conversions; reports in build/experiments
+	$(OFFLINE) $(PYTHON_BIN) -m tests.experiments $(ARGS)
 
 faults: $(READY) $(STUBS_READY) ## Inject each known fault and check what a user sees
 	$(OFFLINE) $(PYTHON_BIN) -m pytest tests/faults $(ARGS)
