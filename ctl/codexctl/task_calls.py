@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from codex_control.errors import CodexError
+from codex_control.errors import CodexError, StoreUnavailable
 from google.protobuf.message import Message
 
 from codexctl.client import QUICK_S
@@ -34,9 +34,11 @@ def call_safely(
             return client.call(method, request, response, timeout_s=QUICK_S)
         except CodexError as error:
             cause = error.__cause__
-            if not isinstance(cause, grpc.RpcError) or not is_lost_connection(cause):
+            lost = isinstance(cause, grpc.RpcError) and is_lost_connection(cause)
+            # A service that was just started again may not have reached its database yet.
+            if not lost and not (isinstance(error, StoreUnavailable) and lost_at is not None):
                 raise
-            why = cause.details() or cause.code().name
+            why = error.why or error.what
         if lost_at is None:
             lost_at = time.monotonic()
             say(f"the connection to the service was lost, trying again: {why}")

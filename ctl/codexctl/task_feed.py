@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from codex_control.errors import StoreUnavailable
 from codex_control.v1.tasks_pb2 import Task, TaskEvent, TaskPosition, WatchTasksRequest, WatchTasksResponse
 
 from codexctl.client import Client, Stream
 from codexctl.failures import decode, is_lost_connection
 from codexctl.feed import RECONNECT_LIMIT_S, LinkBack, LinkLost, Reconnecting
 from codexctl.light_grpc import grpc
+
+_STORE_RETRY_S = 0.5
 
 TaskFeedItem = TaskEvent | LinkLost | LinkBack
 
@@ -55,8 +58,12 @@ class TaskFeed:
             except grpc.RpcError as error:
                 if self._left:
                     return
-                if not is_lost_connection(error):
-                    raise decode(error) from error
+                known = decode(error)
+                if isinstance(known, StoreUnavailable):
+                    # Its database is away, or a service that was just started has not reached it yet.
+                    time.sleep(_STORE_RETRY_S)
+                elif not is_lost_connection(error):
+                    raise known from error
                 why = error.details() or error.code().name
             else:
                 return

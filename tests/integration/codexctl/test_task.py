@@ -6,10 +6,11 @@ import json
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
-from codex_control.errors import Exit
+from codex_control.errors import Exit, StoreUnavailable
 from codex_control.v1 import turns_pb2 as tpb
 from codex_supervisor.task.records import TaskOutcome
 from codexctl.json_schema import VERBS, printed_schema
@@ -372,6 +373,25 @@ def test_watch_over_lost_connections_misses_nothing_and_tells_nothing_twice(
     told = [event["progress"]["text"] for event in events if event["event"] == "progress"]
     assert told == [text for number in range(times) for text in (f"step {number}", f"unseen {number}")]
     assert err.count("trying again") == times
+
+
+def test_watch_goes_on_when_the_database_is_back(
+    ctl: Ctl, service: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(ctl, "--id", "T-1", "x")
+    service.finish(service.claim())
+    known, failures = service.engine.events, [StoreUnavailable("the database is away")]
+
+    async def events(*given: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await known(*given, **more)
+
+    monkeypatch.setattr(service.engine, "events", events)
+    done = ctl("task", "watch", "T-1", "--json")
+    assert done.code == 0
+    assert "trying again: the database is away" in done.err
+    assert [event["seq"] for event in done.json_lines] == [1, 2, 3]
 
 
 # --- changing -------------------------------------------------------------------------------------------------------
