@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -32,6 +32,7 @@ from codex_gateway.config.model import Config
 from codex_gateway.config.reading import load_config
 from codex_gateway.config.reload import changes, in_force
 from codex_gateway.dialect.tokens import count_tokens
+from codex_gateway.ingress.admin import AboutGateway, Admin, LastErrors
 from codex_gateway.ingress.limits import Limits
 from codex_gateway.ingress.model_list import ModelList
 from codex_gateway.ingress.recording import NoRecords, Recorder
@@ -50,6 +51,7 @@ from codex_gateway.upstream.forward import Forwarder
 from codex_gateway.upstream.health_checks import HealthChecks
 from codex_gateway.upstream.pool import Pool
 from codex_gateway.upstream.trail import Attempt
+from codex_gateway.upstream.trial import Trial
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +69,10 @@ def serve(
     *,
     log_level: str | None = None,
     adapt: Callable[[Config], Config] = lambda config: config,
+    beside: contextlib.AbstractAsyncContextManager[object] | None = None,
 ) -> int:
     """Run the gateway until it is told to end; return the exit code. `adapt` changes each configuration that is read
-    (`--demo` adds its endpoint).
+    (`--demo` adds its endpoint), `beside` lives as long as it does (the demo model itself).
 
     Raises `CodexError` where it cannot start: another one runs, the configuration is wrong, a directory is not ours.
     """
@@ -81,6 +84,8 @@ def serve(
     lock = SupervisorLock(paths.lock_file, what="gateway", status="codex-gateway status")
     lock.acquire()
     try:
+        # Where a gateway was killed its address is left, and its port may be somebody else's by now.
+        paths.address_file.unlink(missing_ok=True)
         logs = start_logs(
             log_level or config.log.level,
             file=paths.log_dir / "gateway.log",
@@ -88,7 +93,7 @@ def serve(
             files_kept=config.log.files_kept,
         )
         try:
-            gateway = Gateway(paths, config, logs=logs, adapt=adapt)
+            gateway = Gateway(paths, config, logs=logs, adapt=adapt, beside=beside)
             uvloop.run(gateway.run())
         finally:
             logs.close()
@@ -109,6 +114,7 @@ class Gateway:
         clock: Clock | None = None,
         records: bool = True,
         adapt: Callable[[Config], Config] = lambda config: config,
+        beside: contextlib.AbstractAsyncContextManager[object] | None = None,
     ) -> None:
         self.paths = paths
         self.url = ""
@@ -122,8 +128,10 @@ class Gateway:
         self._logs = logs
         self._with_records = records
         self._adapt = adapt
+        self._beside = beside
         self._notifier = Notifier(self.clock)
         self._config_stamp = _stamp(paths.config_file)
+        self._started_ns = self.clock.wall_ns()
 
     @property
     def config(self) -> Config:
@@ -138,6 +146,8 @@ class Gateway:
             self._handle_signals(stack)
             self.tokens.open()
             recorder = await self._open_records(stack)
+            if self._beside is not None:
+                await stack.enter_async_context(self._beside)
             self._build(recorder, stack)
             stack.push_async_callback(tasks.cancel)
             await self._listen(stack)
@@ -178,6 +188,7 @@ class Gateway:
         config = self._config
         facts = self.records.known_facts if self.records is not None else []
         self.routes = Routes(config, Learned(facts), random.random)
+        self._forget_the_gone()
         self.pool = Pool(config.limits.stream_buffer // 2)
         stack.callback(self.pool.close)
         self.kept_responses = KeptResponses()
@@ -185,8 +196,11 @@ class Gateway:
         self._tagger = Tagger(config.tagging)
         stack.push_async_callback(self._tagger.close)
 
+        last_errors = LastErrors(self.clock)
+
         def told(call: Call, attempt: Attempt) -> None:
             self.metrics.attempted(attempt)
+            last_errors.ended(attempt)
             recorder.attempted(call.entry, attempt)
 
         self.forwarder = Forwarder(
@@ -211,6 +225,15 @@ class Gateway:
             tagger=self._tags if config.tagging.rules else None,
             models=models.answer,
             keep=self.kept_responses.keep,
+            admin=Admin(
+                clock=self.clock,
+                routes=self.routes,
+                trial=Trial(self.forwarder, self.pool, self.clock),
+                errors=last_errors,
+                under_way=self.records.under_way if self.records is not None else list,
+                about=self._about,
+                forgotten=self._forgotten,
+            ).answer,
             count_tokens=lambda call: asyncio.to_thread(count_tokens, call.body, call.dialect),
         )
         self.metrics.before_page(self._set_gauges)
@@ -259,6 +282,30 @@ class Gateway:
     def _learned(self, fact: Fact) -> None:
         if self.records is not None:
             self.records.learn(fact)
+
+    def _forgotten(self, gone: Sequence[Fact]) -> None:
+        if self.records is not None:
+            self.records.forget(gone)
+
+    def _forget_the_gone(self) -> None:
+        """Forget what expired, and what belongs to endpoints that were removed while no gateway ran."""
+        learned, wall_s = self.routes.learned, self.clock.wall_ns() / 1e9
+        gone = learned.expire(wall_s)
+        there = {endpoint.name for endpoint in self._config.endpoints}
+        for name in {fact.endpoint for fact in learned.all(wall_s)} - there:
+            gone += learned.forget(endpoint=name)
+        self._forgotten(gone)
+
+    def _about(self) -> AboutGateway:
+        return AboutGateway(
+            version=__version__,
+            pid=os.getpid(),
+            url=self.url,
+            started_ns=self._started_ns,
+            draining=self.ingress.draining,
+            config_file=str(self.paths.config_file),
+            config_error=self.config_error,
+        )
 
     async def _answers(self) -> None:
         """Everything depends on the event loop alone, which has just run this."""
@@ -324,7 +371,7 @@ class Gateway:
     def _apply(self, config: Config) -> None:
         tagging_changed = config.tagging != self._config.tagging
         self._config = config
-        self.routes.apply(config)
+        self._forgotten(self.routes.apply(config))
         self.forwarder.key_texts.clear()
         self.limits.change(config.clients, config.limits.concurrent)
         self.ingress.bounds = config.limits

@@ -23,6 +23,12 @@ class Page(enum.Enum):
     METRICS = enum.auto()
     UPGRADE = enum.auto()
     """A WebSocket that is refused, so that Codex falls back to HTTP at once."""
+    ADMIN_STATE = enum.auto()
+    """The gateway, its endpoints and the requests under way, for the gateway's own commands (`ingress.admin`)."""
+    ADMIN_RESET = enum.auto()
+    ADMIN_TEST = enum.auto()
+    ADMIN_LEARNED = enum.auto()
+    ADMIN_FORGET = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", Page.HEALTH, role=None),
     Route("GET", "/readyz", Page.READY, role=None),
     Route("GET", "/metrics", Page.METRICS, role=Role.VIEWER),
+    Route("GET", "/admin/state", Page.ADMIN_STATE, role=Role.ADMIN),
+    Route("POST", "/admin/endpoints/reset", Page.ADMIN_RESET, role=Role.ADMIN),
+    Route("POST", "/admin/endpoints/test", Page.ADMIN_TEST, role=Role.ADMIN),
+    Route("GET", "/admin/learned", Page.ADMIN_LEARNED, role=Role.ADMIN),
+    Route("POST", "/admin/learned/forget", Page.ADMIN_FORGET, role=Role.ADMIN),
 )
 
 _BY_PATH: dict[str, dict[str, Route]] = {}

@@ -33,7 +33,7 @@ from codex_gateway.ingress.keeping import Keep, keep_streamed, keep_whole, wante
 from codex_gateway.ingress.limits import DRAIN_RETRY_S, Limits
 from codex_gateway.ingress.recording import Entry, Recorder
 from codex_gateway.ingress.routes import Page, Route, find, split_token
-from codex_gateway.ingress.tokens import Token, Tokens
+from codex_gateway.ingress.tokens import Role, Token, Tokens
 from codex_gateway.metrics import Metrics
 from codex_gateway.route.affinity import conversation_id
 from codex_gateway.upstream.answer import Stream, Whole
@@ -50,6 +50,7 @@ MAX_CONNECTIONS_OVER = 64
 Tagger = Callable[[Call, web.BaseRequest, str], Awaitable[frozenset[str]]]
 Models = Callable[[Dialect, ClientKind, web.BaseRequest], Awaitable[web.StreamResponse]]
 CountTokens = Callable[[Call], Awaitable[int]]
+AdminPages = Callable[[Page, web.BaseRequest], Awaitable[web.Response]]
 
 
 @dataclass(kw_only=True)
@@ -67,6 +68,7 @@ class Ingress:
     models: Models
     count_tokens: CountTokens
     keep: Keep
+    admin: AdminPages
     not_ready: Callable[[], str] = lambda: ""
     """Why no model request can be served; empty where they can."""
     draining: bool = field(default=False, init=False)
@@ -116,6 +118,8 @@ class Ingress:
             return self._refuse(
                 dialect, 403, f"the token {token.name} is for {token.role}, and {path} for {route.role}"
             )
+        if route.role is Role.ADMIN:
+            return await self.admin(route.page, request)
         match route.page:
             case Page.MODEL | Page.COUNT_TOKENS:
                 return await self._model(request, route, path, token)

@@ -108,8 +108,7 @@ class RequestLog:
 
     def begun(self, entry: Entry) -> None:
         """See `Recorder`."""
-        if self._config.enabled:
-            self._open[entry.id] = (self._clock.monotonic(), entry)
+        self._open[entry.id] = (self._clock.monotonic(), entry)
 
     def attempted(self, entry: Entry, attempt: Attempt) -> None:
         """See `Recorder`."""
@@ -144,6 +143,11 @@ class RequestLog:
         """Forget facts for good."""
         if gone:
             self._soon(partial(facts.delete, list(gone)), "forgotten facts")
+
+    def under_way(self) -> list[tuple[float, Entry]]:
+        """The requests that run now, each with the seconds since it began, the oldest first."""
+        now = self._clock.monotonic()
+        return [(now - since, entry) for since, entry in self._open.values()]
 
     # --- beside it --------------------------------------------------------------------------------------------------
 
@@ -184,7 +188,9 @@ class RequestLog:
         self._waiting_bytes = 0
         now = self._clock.monotonic()
         long = [
-            entry for since, entry in self._open.values() if now - since > SHOWN_AFTER_S and entry.id not in self._shown
+            entry
+            for since, entry in (self._open.values() if self._config.enabled else ())
+            if now - since > SHOWN_AFTER_S and entry.id not in self._shown
         ]
         self._shown.update(entry.id for entry in long)
         self._shown.difference_update(entry.id for entry in ended)

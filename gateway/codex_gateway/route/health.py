@@ -39,12 +39,12 @@ def check_for(endpoint: Endpoint, settings: HealthConfig, known: Known, last_mod
             return HealthCheck(endpoint=endpoint.name, method="GET", url=url, dialect=dialect)
         case _:
             pass
-    model = settings.model or last_model or _model_of(endpoint)
+    model = settings.model or last_model or model_of(endpoint)
     if not model:
         return None
     url = request_url(endpoint.url, PATHS[dialect])
     return HealthCheck(
-        endpoint=endpoint.name, method="POST", url=url, dialect=dialect, body=_smallest(dialect, model, known)
+        endpoint=endpoint.name, method="POST", url=url, dialect=dialect, body=smallest_request(dialect, model, known)
     )
 
 
@@ -84,12 +84,14 @@ class HealthTimes:
         return max(0.0, min(self._checked_s.get(name, now_s) + settings.interval for name in out) - now_s)
 
 
-def _model_of(endpoint: Endpoint) -> str:
+def model_of(endpoint: Endpoint) -> str:
+    """Return a model that the configuration says the endpoint has, as it is asked for; empty where it names none."""
     plain = next((model for model in endpoint.models if "*" not in model and "?" not in model), "")
     return model_for(endpoint, plain) if plain else next((one.target_model for one in endpoint.model_rewrite), "")
 
 
-def _smallest(dialect: Dialect, model: str, known: Known) -> dict[str, Any]:
+def smallest_request(dialect: Dialect, model: str, known: Known) -> dict[str, Any]:
+    """Return the body of the cheapest request that makes a model answer."""
     match dialect:
         case Dialect.MESSAGES:
             return {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
