@@ -34,6 +34,8 @@ class Pulse:
     """When something came from Codex for the turn, on the monotonic clock."""
     command_lives: bool
     """Whether a command of the turn is under way and its process lives."""
+    starting: bool = False
+    """Whether its child is being started. That has a time limit of its own, so the time to a stall begins after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Heart:
 
     looked_at: float
     beat_at: float
-    """The last heartbeat, or the start of the attempt."""
+    """The last heartbeat, or the start of the attempt or of its child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def look(heart: Heart, pulse: Pulse, now: float, stall_after_s: float) -> tuple[
     else:
         life = Life.STILL
     beats = life is Life.MOVES
-    heart = replace(heart, looked_at=now, beat_at=now if beats else heart.beat_at)
+    heart = replace(heart, looked_at=now, beat_at=now if beats or pulse.starting else heart.beat_at)
     quiet_s = now - heart.beat_at
     stalled = 0 < stall_after_s <= quiet_s
     return heart, Finding(life, beats, stalled, quiet_s)

@@ -19,7 +19,7 @@ from codex_control.v1 import turns_pb2
 from codex_supervisor.child.commands import command_lives
 from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
-from codex_supervisor.instance.states import Busy
+from codex_supervisor.instance.states import Busy, Starting
 from codex_supervisor.task.attempt_end import Reason, stall_sentence
 from codex_supervisor.task.contract import Engine, LeaseLost
 from codex_supervisor.task.heartbeat import Heart, Pulse, look, next_look_s
@@ -179,7 +179,7 @@ class Reporter:
         lives = False
         if answers and child is not None and self.work.running:
             lives = await command_lives(child.process, self.work.thread_id or shell.record.thread_id)
-        return Pulse(answers, run.last_event_at, lives)
+        return Pulse(answers, run.last_event_at, lives, starting=isinstance(state, Starting))
 
     # --- writing ----------------------------------------------------------------------------------------------------
 

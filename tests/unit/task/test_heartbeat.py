@@ -47,6 +47,13 @@ def test_a_sign_of_life_begins_the_time_anew() -> None:
     assert not any(one.stalled for one in looked(*[STILL] * 4, MOVES, *[STILL] * 5))
 
 
+def test_a_start_has_a_time_limit_of_its_own() -> None:
+    starting = Pulse(answers=False, last_event_at=0.0, command_lives=False, starting=True)
+    found = looked(*[STILL] * 4, starting, *[STILL] * 5)
+    assert (found[4].life, found[4].beats) == (Life.DEAD, False)
+    assert not any(one.stalled for one in found)
+
+
 def test_never_stalled_where_that_is_switched_off() -> None:
     assert not any(one.stalled for one in looked(*[STILL] * 100, stall_after_s=0.0))
 
