@@ -74,7 +74,8 @@ async def test_work_is_handed_over_followed_and_fetched(supervisor: RunningSuper
     assert [task["id"] for task in listed.values] == [task_id]
     status = await ctl(supervisor, "status")
     assert "tasks: 1 running, 0 pending, 0 ended (sqlite)" in status.out
-    assert f"task-{task_id}" not in status.out
+    assert task_id not in status.out, "what runs for tasks is no session's"
+    assert task_id in (await ctl(supervisor, "status", "--all")).out
     gate.release()
     waited, watched = await finish(waiting), await finish(watching)
     assert waited.code == Exit.OK

@@ -53,7 +53,7 @@ def test_where_it_stands(made: Task, code: Exit, shown: str) -> None:
 
 
 def test_every_outcome_has_words_and_every_state_a_code() -> None:
-    assert all(outcome_name(Task(outcome=name)) for name in TaskOutcome.keys())
+    assert all(outcome_name(Task(outcome=name)) for name in TaskOutcome.DESCRIPTOR.values_by_name)
     assert all(isinstance(exit_code(Task(state=name)), Exit) for name in TaskState.keys()[1:])
 
 
