@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses
+from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses, wait_for
 from tests.support.certificates import self_signed
 from tests.support.stub_upstream import Knobs, StubUpstream
 
@@ -257,7 +257,7 @@ async def test_a_breaker_opens_and_says_when_to_come_back(start: Start, stub: St
 async def test_an_endpoint_that_is_back_is_noticed_without_a_client(start: Start, stub: StubUpstream) -> None:
     stub.plan(status=500, body=b"{}")
     stub.plan(status=500, body=b"{}")
-    config: dict[str, Any] = {"breaker": {"consecutive": 2, "open_for": 600}, "health": {"interval": 1}}
+    config: dict[str, Any] = {"breaker": {"consecutive": 2, "open_for": 200}, "health": {"interval": 1}}
     async with start(endpoints=[endpoint(stub)], **config) as running:
         async with running.post("/v1/chat/completions", chat()) as response:
             assert response.status >= 500
@@ -267,8 +267,6 @@ async def test_an_endpoint_that_is_back_is_noticed_without_a_client(start: Start
             return running.gateway.routes.statuses(clock.monotonic(), 0)[0].state
 
         assert state() == "out"
-        from tests.integration.gateway.conftest import wait_for
-
         await wait_for(lambda: state() == "ready")
     assert stub.requests[-1].path == "/v1/models"
 
