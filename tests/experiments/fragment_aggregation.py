@@ -22,8 +22,8 @@ def run() -> Report:
     """The experiment; the same in each run."""
     report = Report(
         "E2: fragments of parallel tool calls",
-        f"{ROUNDS} answers of each style with 2 to 6 calls each, whose fragments interleave at random. Does each client "
-        "get each call with its own arguments?",
+        f"{ROUNDS} answers of each style with 2 to 6 calls each, whose fragments interleave at random. Does each "
+        "client get each call with its own arguments?",
     )
     rows = []
     for style in STYLES:

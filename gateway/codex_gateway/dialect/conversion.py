@@ -11,7 +11,7 @@ from codex_gateway.dialect.chat.answer import write_answer as write_chat
 from codex_gateway.dialect.chat.reader import ChatReader
 from codex_gateway.dialect.chat.writer import ChatWriter
 from codex_gateway.dialect.collecting import collect
-from codex_gateway.dialect.malformed import INCOMPLETE, AnswerFailed
+from codex_gateway.dialect.malformed import INCOMPLETE, MISSHAPEN, AnswerFailed, malformed
 from codex_gateway.dialect.messages.answer import write_answer as write_messages
 from codex_gateway.dialect.messages.reader import MessagesReader
 from codex_gateway.dialect.messages.writer import MessagesWriter
@@ -159,6 +159,8 @@ class ConvertedStream:
                     self._reader.end(events)
                 except AnswerFailed as why:
                     events.append(Failed(why.error))
+                except MISSHAPEN as why:
+                    events.append(Failed(_misshapen(why).error))
             given += self._write(events)
         if self.outcome is None:
             given += self._write([Failed(end_error(error))])
@@ -176,14 +178,19 @@ class ConvertedStream:
                 read(event, events)
         except AnswerFailed as why:
             events.append(Failed(why.error))
+        except MISSHAPEN as why:
+            events.append(Failed(_misshapen(why).error))
         return self._write(events)
 
     def _write(self, events: list[Event]) -> list[bytes]:
         given: list[bytes] = []
         write = self._writer.write
         restored: list[Event] = []
-        for event in events:
-            self._restorer.restore(event, restored)
+        try:
+            for event in events:
+                self._restorer.restore(event, restored)
+        except MISSHAPEN as why:
+            restored.append(Failed(_misshapen(why).error))
         for event in restored:
             kind = type(event)
             if kind is UsageSeen:
@@ -201,6 +208,10 @@ class ConvertedStream:
             except AnswerFailed as why:
                 self.outcome = Outcome(error=why.error)
                 written = write(Failed(why.error))
+            except MISSHAPEN as why:
+                error = _misshapen(why).error
+                self.outcome = Outcome(error=error)
+                written = write(Failed(error))
             if written:
                 given.append(written)
             if kind is Finished and self.outcome is None:
@@ -217,6 +228,10 @@ def _finished(event: Finished) -> Outcome:
     return Outcome(event.reason)
 
 
+def _misshapen(why: Exception) -> AnswerFailed:
+    return malformed(f"an answer that is not in its dialect's form ({type(why).__name__})")
+
+
 def _too_large(why: EventTooLarge) -> Error:
     return Error(ErrorKind.UNAVAILABLE, f"The endpoint sent {why}.", status=502, code="event_too_large")
 
@@ -226,15 +241,18 @@ def convert_answer(body: JsonObject, way_back: WayBack, *, created_s: int = 0, a
 
     :raises AnswerFailed: the answer is an error, broken, or cut off; nothing may be told as a success
     """
-    events, _ = read_whole(body, way_back)
-    if way_back.client is Dialect.RESPONSES:
-        return write_responses(events, way_back, created_s, answer_id)
-    write = write_messages if way_back.client is Dialect.MESSAGES else write_chat
-    return write(collect(events), way_back, created_s, answer_id)
+    try:
+        events = read_whole(body, way_back)
+        if way_back.client is Dialect.RESPONSES:
+            return write_responses(events, way_back, created_s, answer_id)
+        write = write_messages if way_back.client is Dialect.MESSAGES else write_chat
+        return write(collect(events), way_back, created_s, answer_id)
+    except MISSHAPEN as why:
+        raise _misshapen(why) from why
 
 
-def read_whole(body: JsonObject, way_back: WayBack) -> tuple[list[Event], Usage]:
-    """The events of a whole answer as the client shall see them, and its tokens.
+def read_whole(body: JsonObject, way_back: WayBack) -> list[Event]:
+    """The events of a whole answer as the client shall see them.
 
     :raises AnswerFailed: it cannot be read
     """
@@ -244,5 +262,4 @@ def read_whole(body: JsonObject, way_back: WayBack) -> tuple[list[Event], Usage]
     events: list[Event] = []
     for event in read:
         restorer.restore(event, events)
-    usage = next((event.usage for event in reversed(events) if isinstance(event, UsageSeen)), Usage())
-    return events, usage
+    return events

@@ -9,6 +9,7 @@ import msgspec
 
 from codex_gateway.dialect.chat import errors as openai
 from codex_gateway.dialect.error_kinds import retry_after_s
+from codex_gateway.dialect.malformed import MISSHAPEN
 from codex_gateway.dialect.messages import errors as messages
 from codex_gateway.dialect.neutral import Dialect, Error, ErrorKind, JsonObject
 
@@ -23,13 +24,19 @@ _WAITS_HELP = frozenset((ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED, ErrorKind.U
 
 def read_error(dialect: Dialect, status: int, headers: Mapping[str, str], body: bytes) -> Error:
     """What an endpoint's error answer means. `headers` must be looked up case-insensitively by the caller's mapping."""
-    found = _error_in(body)
-    if found is None:
+    try:
+        found = _error_in(body)
+    except MISSHAPEN:
+        found = None
+    if found is None or not found.get("message"):
         text = body.decode("utf-8", "replace").strip()
         told = "" if not text or text.startswith("<") else f": {text[:_MAX_TEXT]}"
         found = {"message": f"The endpoint answered with status {status}{told}"}
     read = messages.read_error_object if dialect is Dialect.MESSAGES else openai.read_error_object
-    error = read(found, status)
+    try:
+        error = read(found, status)
+    except MISSHAPEN:
+        error = read({"message": f"The endpoint answered with status {status}"}, status)
     wait_s = retry_after_s(headers)
     return msgspec.structs.replace(
         error,
@@ -38,7 +45,7 @@ def read_error(dialect: Dialect, status: int, headers: Mapping[str, str], body: 
     )
 
 
-def _error_in(body: bytes) -> Any:
+def _error_in(body: bytes) -> JsonObject | None:
     """The error object of a body in any common shape; None where there is none."""
     try:
         value = msgspec.json.decode(body)

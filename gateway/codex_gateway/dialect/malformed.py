@@ -29,6 +29,10 @@ class AnswerFailed(Exception):
         super().__init__(error.message)
 
 
+MISSHAPEN: Final = (TypeError, AttributeError, LookupError, ValueError)
+"""What comes of JSON in which something stands that no API sends: a list for an object, a number for a text. Readers
+look at what they need without checking each type first, for speed; who runs them turns these into `AnswerFailed`."""
+
 INCOMPLETE: Final = Error(
     ErrorKind.UNAVAILABLE,
     "The endpoint ended its answer early, without a reason.",

@@ -14,6 +14,7 @@ from codex_gateway.dialect.chat.stop import read_stop as read_chat_stop
 from codex_gateway.dialect.chat.usage import read_usage as read_chat_usage
 from codex_gateway.dialect.conversion import Outcome, UpstreamEnd, end_error
 from codex_gateway.dialect.facts import WayBack
+from codex_gateway.dialect.malformed import MISSHAPEN
 from codex_gateway.dialect.messages.errors import read_error_object as read_messages_error
 from codex_gateway.dialect.messages.errors import write_error as write_messages_error
 from codex_gateway.dialect.messages.stop import read_stop as read_messages_stop
@@ -85,7 +86,7 @@ class PassThrough:
             self._broken = True
             return self._fail(Error(ErrorKind.UNAVAILABLE, f"The endpoint sent {why}.", status=502))
         for event in events:
-            self._watch(event)
+            self._look(event)
             self._seen = True
         if self.first_event_error is not None:
             return []
@@ -104,7 +105,7 @@ class PassThrough:
         if error is None:
             events = self._sse.finish()
             for event in events:
-                self._watch(event)
+                self._look(event)
             if self.first_event_error is not None:
                 return []
             if events or self._given:
@@ -186,11 +187,20 @@ class PassThrough:
             value = msgspec.json.decode(line[5:])
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return line
+        if not isinstance(value, dict):
+            return line
         holder = value.get("message" if self._dialect is Dialect.MESSAGES else "response")
         if not isinstance(holder, dict) or "model" not in holder:
             return line
         holder["model"] = msgspec.json.decode(model)
         return b"data: " + msgspec.json.encode(value) + (b"\r" if line.endswith(b"\r") else b"")
+
+    def _look(self, event: Event) -> None:
+        try:
+            self._watch(event)
+        except MISSHAPEN:
+            # What is not in its dialect's form is the client's to judge.
+            pass
 
     def _told_error(self, error: Error) -> None:
         self.outcome = Outcome(error=error)
