@@ -200,7 +200,7 @@ class PassThrough:
             self._watch(event)
         except MISSHAPEN:
             # What is not in its dialect's form is the client's to judge.
-            pass
+            return
 
     def _told_error(self, error: Error) -> None:
         self.outcome = Outcome(error=error)
