@@ -15,7 +15,8 @@ from typing import Any
 
 import grpc
 import pytest
-from codex_control.v1 import claude_pb2, history_pb2, instances_pb2, outcome_pb2, turns_pb2
+from codex_control.task_id import new_task_id
+from codex_control.v1 import claude_pb2, history_pb2, instances_pb2, outcome_pb2, tasks_pb2, turns_pb2
 from codex_supervisor.claude.leases import MAX_LEASES
 
 from tests.integration.daemon.talking import is_error
@@ -304,6 +305,34 @@ async def test_leases_outlive_the_supervisor(codex_home: CodexHome, short_runtim
         await client.wait_for_state(HIBERNATED, kept)
 
 
+async def test_status_files_count_the_tasks_of_the_session_that_run(
+    daemon: RunningSupervisor, client: Client, model: StubModel
+) -> None:
+    folder = daemon.runtime_dir / "codex-supervisor/status"
+    session, other = new_session(), new_session()
+
+    def tasks_of(name: str) -> int:
+        file = folder / f"{name}.json"
+        assert file.exists()
+        count: int = json.loads(file.read_text())["tasks"]
+        return count
+
+    async with claude_process() as claude, claude_process() as second:
+        name = (await bind(client, session, claude.pid)).instance.id
+        await bind(client, other, second.pid)
+        gate = model.gate()
+        model.script(gate, Text("done"))
+        spec = tasks_pb2.TaskSpec(prompt="x", cwd=client.cwd)
+        task_id = new_task_id(1, name)
+        await client.tasks.Submit(tasks_pb2.SubmitTaskRequest(id=task_id, spec=spec))
+        await gate.reached()
+        await wait_for(lambda: tasks_of(session) == 1, what="the running task in the file")
+        await wait_for(lambda: tasks_of(other) == 0, what="the file of the other session")
+        gate.release()
+        await client.tasks.Wait(tasks_pb2.WaitTasksRequest(ids=[task_id]), timeout=20)
+        await wait_for(lambda: tasks_of(session) == 0, what="the end of the task in the file")
+
+
 async def test_status_files_follow_the_instances(daemon: RunningSupervisor, client: Client, model: StubModel) -> None:
     folder = daemon.runtime_dir / "codex-supervisor/status"
     session = new_session()
@@ -323,6 +352,7 @@ async def test_status_files_follow_the_instances(daemon: RunningSupervisor, clie
             "turn": "",
             "running": 0,
             "queued": 0,
+            "tasks": 0,
         }
         assert (folder / f"{session}.json").stat().st_mode & 0o777 == 0o600
         gate = model.gate()
