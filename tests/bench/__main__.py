@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.figures import Case, table
+from tests.bench.gateway import measure_gateway, measure_gateway_load
 from tests.bench.load import measure_load
 from tests.bench.place import Place, open_place
 from tests.bench.programs import measure_programs
@@ -41,6 +42,10 @@ class Size:
     adoptions: int = 8
     asks: int = 50
     instances: int = 20
+    gateway_rounds: int = 3
+    gateway_s: float = 5.0
+    gateway_streams: int = 1000
+    gateway_load_s: float = 60.0
     submit_rounds: int = 10
     submits: int = 480
     tasks: int = 30
@@ -101,6 +106,8 @@ BENCHES: dict[str, Bench] = {
     "recovery": _recovery,
     "tasks": _tasks,
     "adoption": lambda place, size: measure_adoption(place, size.adoptions),
+    "gateway": lambda _, size: measure_gateway(size.gateway_rounds, size.gateway_s),
+    "gateway-load": lambda _, size: measure_gateway_load(size.gateway_streams, size.gateway_load_s),
 }
 
 
@@ -128,7 +135,9 @@ def main() -> None:
     shown = f"{table(cases)}\n\n{_machine()}; {time.monotonic() - began:.0f} s for all"
     print(shown)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_bytes(msgspec.json.format(msgspec.json.encode([case.figure() for case in cases]), indent=1) + b"\n")
+    given.out.write_bytes(
+        msgspec.json.format(msgspec.json.encode([case.figure() for case in cases if case.samples]), indent=1) + b"\n"
+    )
     if given.page is not None:
         given.page.write_text(_with_table(given.page.read_text(), shown))
 

@@ -26,10 +26,14 @@ class Figure(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Goal:
-    """An upper limit: of the ratio where the case has one, else of the p50, in the unit of the case."""
+    """An upper limit: of the ratio where the case has one, else of the p50, in the unit of the case.
+
+    `at_least` makes it a lower limit.
+    """
 
     limit: float
     stretch: float | None = None
+    at_least: bool = False
 
 
 @dataclass
@@ -67,6 +71,9 @@ class Case:
             return "missing here"
         if self.goal is None:
             return ""
+        if self.goal.at_least:
+            short = f" MISSED by {1 - value / self.goal.limit:.0%}" if value < self.goal.limit else " met"
+            return f"≥ {self.goal.limit:g}{short}"
         text = f"≤ {self.goal.limit:g}"
         if value > self.goal.limit:
             over = f"by {value / self.goal.limit - 1:.0%}" if self.goal.limit else f"by {value:g}"
@@ -90,6 +97,10 @@ def table(cases: Iterable[Case]) -> str:
     """A table in Markdown that reads well in a terminal too."""
     rows: list[tuple[str, ...]] = [_HEADINGS]
     for case in cases:
+        if not case.samples:
+            # It could not be measured; its name says why.
+            rows.append((case.bench, case.name, "0", *[""] * (len(_HEADINGS) - 3)))
+            continue
         figure = case.figure()
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f} x {figure.ratio_to}"
         values = tuple("" if value is None else _number(value) for value in (figure.p50, figure.p99))

@@ -31,6 +31,8 @@ def test_a_ratio_is_one_of_medians() -> None:
         ([2.0], Goal(0), "≤ 0 MISSED by 2"),
         ([0.7], Goal(0.8, stretch=0.6), "≤ 0.8 met (stretch ≤ 0.6 not met)"),
         ([0.6], Goal(0.8, stretch=0.6), "≤ 0.8 met (stretch ≤ 0.6 met too)"),
+        ([50.0], Goal(40, at_least=True), "≥ 40 met"),
+        ([30.0], Goal(40, at_least=True), "≥ 40 MISSED by 25%"),
         ([1.0], None, ""),
     ],
 )
