@@ -459,6 +459,16 @@ def test_watch_on_a_terminal_shows_what_codex_did_and_ctrl_c_leaves(ctl: Ctl, se
     assert "codexctl task wait T-1" in plain(terminal.shown)
 
 
+def test_result_on_a_terminal_is_rendered_and_harmless(ctl: Ctl, service: TaskService) -> None:
+    submitted(ctl, "--id", "T-1", "x")
+    service.finish(service.claim(), "It is **bold**.\x1b]0;owned\x07")
+    with ctl.on_terminal("task", "result", "T-1") as terminal:
+        assert terminal.wait_for_exit() == Exit.OK
+    assert "\x1b[1mbold\x1b[0m" in terminal.shown
+    assert "\x1b]0" not in terminal.shown
+    assert ctl("task", "result", "T-1").out == "It is **bold**.\x1b]0;owned\x07\n", "in a pipe it is what it is"
+
+
 def test_ids_are_completed(ctl: Ctl, service: TaskService) -> None:
     for name in ("T-1", "T-2", "other"):
         submitted(ctl, "--id", name, "x")

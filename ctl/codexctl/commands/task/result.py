@@ -39,8 +39,7 @@ def command(session: Session, task: str) -> int:
         return code
     answer = found.result.answer
     if code is Exit.OK:
-        sys.stdout.write(answer if answer.endswith("\n") else answer + "\n")
-        sys.stdout.flush()
+        _put_answer(answer)
     elif answer:
         say("the answer so far, incomplete:")
         say("\n".join("    " + line for line in strip_controls(answer).splitlines()))
@@ -48,3 +47,17 @@ def command(session: Session, task: str) -> int:
     for path in found.result.files_changed:
         say(f"changed: {path}")
     return code
+
+
+def _put_answer(answer: str) -> None:
+    if not sys.stdout.isatty():
+        sys.stdout.write(answer if answer.endswith("\n") else answer + "\n")
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from codexctl.safe_text import strip_controls
+
+    # No OSC 8 links: the address that a model wrote has to be seen before it is opened.
+    Console(highlight=False, markup=False, emoji=False).print(Markdown(strip_controls(answer), hyperlinks=False))
