@@ -32,7 +32,8 @@ from codex_gateway.config.model import Config
 from codex_gateway.config.reading import load_config
 from codex_gateway.config.reload import changes, in_force
 from codex_gateway.dialect.tokens import count_tokens
-from codex_gateway.ingress.admin import AboutGateway, Admin, LastErrors
+from codex_gateway.ingress.admin import Admin, LastErrors
+from codex_gateway.ingress.admin_messages import AboutGateway
 from codex_gateway.ingress.limits import Limits
 from codex_gateway.ingress.model_list import ModelList
 from codex_gateway.ingress.recording import NoRecords, Recorder

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Command: the module below `commands/`, and the attribute in it where that is not the command's own name.
 COMMANDS = {
@@ -21,7 +25,7 @@ COMMANDS = {
     "import": ("import_settings", "import_settings"),
     "install": ("service", "install"),
     "uninstall": ("service", "uninstall"),
-    "status": ("service", "status"),
+    "status": ("status", "status"),
     "completion": ("completion", "completion"),
     "version": ("version", "version"),
 }
@@ -72,6 +76,13 @@ class CommandGroup(click.Group):
             hint = did_you_mean(args[0], HELP) or "codex-gateway --help lists the commands."
             ctx.fail(f"No such command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without loading any."""
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(name, help=text) for name, text in HELP.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
         """List the commands without loading them."""

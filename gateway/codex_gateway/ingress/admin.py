@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -19,138 +18,32 @@ from codex_control.service.redaction import redact
 
 from codex_gateway.config.model import endpoint_named
 from codex_gateway.dialect.neutral import Dialect
+from codex_gateway.ingress.admin_messages import (
+    AboutGateway,
+    EndpointState,
+    Facts,
+    ForgetRequest,
+    KeyState,
+    LastError,
+    Names,
+    ResetRequest,
+    State,
+    TrialRequest,
+    Trials,
+    UnderWay,
+    shown_url,
+)
 from codex_gateway.ingress.errors import refuse
 from codex_gateway.ingress.routes import Page
-from codex_gateway.route.learned import Fact, Topic
+from codex_gateway.route.learned import Fact
 from codex_gateway.route.routes import EndpointStatus, Routes
 from codex_gateway.upstream.trail import Attempt, Entry
-from codex_gateway.upstream.trial import Trial, TrialResult
+from codex_gateway.upstream.trial import Trial
 
 LAST_ERRORS = 5
 """Errors kept of each endpoint."""
 MAX_TRIAL_S = 300.0
 MAX_BODY_BYTES = 64 * 1024
-
-
-class AboutGateway(msgspec.Struct, frozen=True, kw_only=True):
-    """The process itself."""
-
-    version: str
-    pid: int
-    url: str
-    started_ns: int
-    draining: bool
-    config_file: str
-    config_error: str
-    """Why the configuration file is not in force; empty where it is."""
-
-
-class LastError(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that failed."""
-
-    at_ns: int
-    status: int
-    outcome: str
-    reason: str
-    model: str
-    key: str
-
-
-class KeyState(msgspec.Struct, frozen=True, kw_only=True):
-    """A key, by its name."""
-
-    name: str
-    weight: int
-    enabled: bool
-    out_for_s: float
-    why: str
-
-
-class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint: what is configured, and how it is now."""
-
-    name: str
-    url: str
-    """Without its query."""
-    dialects: tuple[str, ...]
-    priority: int
-    weight: int
-    tags: tuple[str, ...]
-    clients: tuple[str, ...]
-    models: tuple[str, ...]
-    state: str
-    """ready | probing | out | disabled; `enabled` where nobody knows more because no gateway runs."""
-    why: str = ""
-    back_in_s: float = 0.0
-    keys: tuple[KeyState, ...] = ()
-    facts: int = 0
-    running: int = 0
-    last_errors: tuple[LastError, ...] = ()
-    """The newest first."""
-
-
-class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that runs."""
-
-    id: str
-    age_s: float
-    client: str
-    token: str
-    model: str
-    endpoint: str
-    attempts: int
-    stream: bool
-    first_byte_s: float | None
-    bytes_out: int
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at a glance."""
-
-    gateway: AboutGateway
-    endpoints: tuple[EndpointState, ...]
-    running: tuple[UnderWay, ...]
-
-
-class ResetRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Which endpoints to bring back; none named: all."""
-
-    names: tuple[str, ...] = ()
-
-
-class TrialRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Which endpoint to try, and with which model."""
-
-    name: str
-    model: str = ""
-    timeout_s: float = 60.0
-
-
-class ForgetRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Which facts to forget: those that fit all that is given; nothing given: all."""
-
-    endpoint: str = ""
-    topic: Topic | None = None
-    detail: str = ""
-    model: str = ""
-
-
-class Trials(msgspec.Struct, frozen=True):
-    """What came of trying an endpoint."""
-
-    results: tuple[TrialResult, ...]
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """Learned facts."""
-
-    facts: tuple[Fact, ...]
-
-
-class Names(msgspec.Struct, frozen=True):
-    """Names of endpoints."""
-
-    names: tuple[str, ...]
 
 
 class LastErrors:
@@ -297,12 +190,6 @@ class Admin:
         gone = self._routes.learned.forget(wanted.endpoint, wanted.topic, wanted.detail, wanted.model)
         self._forgotten(gone)
         return Facts(tuple(gone))
-
-
-def shown_url(url: str) -> str:
-    """An endpoint's URL as it may be shown: some have a key in their query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def _under_way(age_s: float, entry: Entry) -> UnderWay:

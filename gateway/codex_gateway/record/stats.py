@@ -19,6 +19,7 @@ GROUPS = {
     "outcome": "outcome",
 }
 """What requests can be grouped by, and how SQLite says it. Days are UTC."""
+_EXPRESSIONS = {**GROUPS, "all": "'all'"}
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,14 +42,20 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     duration_p99_s: float | None
 
 
+def total(path: Path, *, since_ns: int = 0) -> Sum | None:
+    """All requests since `since_ns` as one sum; None where there are none. Raises `NotFound`."""
+    found = sums(path, by="all", since_ns=since_ns)
+    return found[0] if found else None
+
+
 def sums(path: Path, *, by: str = "endpoint", since_ns: int = 0) -> list[Sum]:
     """The sums of requests since `since_ns`, the largest group first. Raises `NotFound`, `BadInput`."""
-    if by not in GROUPS:
+    if by not in _EXPRESSIONS:
         raise BadInput(f"requests cannot be grouped by {by!r}", next_step=f"take one of {', '.join(GROUPS)}")
     if not path.exists():
         raise NotFound("there are no records yet", next_step="start the gateway with `codex-gateway serve`")
     db = open_for_reading(path)
-    group = GROUPS[by]
+    group = _EXPRESSIONS[by]
     try:
         # One of our own words above, never a user's.
         found = db.execute(

@@ -10,6 +10,7 @@ from codex_gateway.config.endpoint import AuthHeader, Endpoint, KeySource
 from codex_gateway.config.urls import PATHS
 from codex_gateway.dialect.convert import read_error
 from codex_gateway.dialect.neutral import Dialect
+from codex_gateway.ingress.admin_messages import TrialResult
 from codex_gateway.route.choose import model_for
 from codex_gateway.route.endpoint_facts import auth_headers
 from codex_gateway.route.health import model_of, smallest_request
@@ -19,24 +20,6 @@ from codex_gateway.upstream.pool import Pool
 
 MAX_ANSWER_BYTES = 256 * 1024
 WHY_CHARACTERS = 500
-
-
-class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one request."""
-
-    dialect: Dialect
-    model: str
-    """As the endpoint was asked for it."""
-    key: str
-    """Name of the key that was shown; empty where the endpoint has none."""
-    well: bool
-    """A model answered."""
-    status: int = 0
-    """HTTP status; 0 where no answer came."""
-    first_byte_s: float | None = None
-    duration_s: float = 0.0
-    why: str = ""
-    """What went wrong."""
 
 
 class Trial:
