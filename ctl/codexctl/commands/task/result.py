@@ -54,10 +54,9 @@ def _put_answer(answer: str) -> None:
         sys.stdout.write(answer if answer.endswith("\n") else answer + "\n")
         sys.stdout.flush()
         return
+    from codex_control.safe_text import strip_controls
     from rich.console import Console
     from rich.markdown import Markdown
-
-    from codexctl.safe_text import strip_controls
 
     # No OSC 8 links: the address that a model wrote has to be seen before it is opened.
     Console(highlight=False, markup=False, emoji=False).print(Markdown(strip_controls(answer), hyperlinks=False))
