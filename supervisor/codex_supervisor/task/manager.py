@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 # A lease lasts for so many heartbeats, and no shorter than this: a busy machine is no dead one.
 _LEASE_BEATS = 3
-_LEASE_MIN_S = 30.0
+_LEASE_MIN_S = 5.0
 
 # Longest time without a look for work, where no news came.
 _SAFETY_S = 30.0
