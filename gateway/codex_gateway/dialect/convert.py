@@ -13,19 +13,16 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from codex_gateway.dialect.chat.usage import read_usage as read_chat_usage
 from codex_gateway.dialect.conversion import ConvertedStream, Outcome, UpstreamEnd, convert_answer
 from codex_gateway.dialect.errors import error_answer, read_error
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
 from codex_gateway.dialect.malformed import AnswerFailed
-from codex_gateway.dialect.messages.usage import read_usage as read_messages_usage
 from codex_gateway.dialect.models import ListedModel, model_answer, models_answer
 from codex_gateway.dialect.neutral import Dialect, Error, JsonObject, Usage
 from codex_gateway.dialect.pass_through import PassThrough
 from codex_gateway.dialect.reading import Wrong
 from codex_gateway.dialect.request import ResponseStore, converted
 from codex_gateway.dialect.responses.read_request import input_items
-from codex_gateway.dialect.responses.usage import read_usage as read_responses_usage
 from codex_gateway.dialect.same import kept
 from codex_gateway.dialect.tokens import count_answer, count_tokens
 
@@ -44,7 +41,6 @@ __all__ = [
     "UpstreamEnd",
     "Usage",
     "WayBack",
-    "answer_usage",
     "convert_request",
     "count_answer",
     "count_tokens",
@@ -134,14 +130,3 @@ def strip_signatures(body: JsonObject, dialect: Dialect) -> JsonObject:
     The very same object where there was none to take out.
     """
     return kept(body, Facts(dialect=dialect, model=body["model"], native=True, drop_signatures=True))
-
-
-def answer_usage(body: JsonObject, dialect: Dialect) -> Usage:
-    """The tokens that an endpoint's whole answer tells, for the records."""
-    match dialect:
-        case Dialect.MESSAGES:
-            return read_messages_usage(body.get("usage"), Usage())
-        case Dialect.CHAT:
-            return read_chat_usage(body.get("usage"), body.get("service_tier")) or Usage()
-        case Dialect.RESPONSES:
-            return read_responses_usage(body.get("usage"), body.get("service_tier")) or Usage()
