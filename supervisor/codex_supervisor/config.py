@@ -52,6 +52,15 @@ class ApprovalPolicy(enum.StrEnum):
     """Everything is denied at once."""
 
 
+class Provider(enum.StrEnum):
+    """Where children get their model from."""
+
+    CODEX = "codex"
+    """As Codex's own config.toml and login say."""
+    GATEWAY = "gateway"
+    """The gateway of the same user (codex-gateway)."""
+
+
 class OnInterrupted(enum.StrEnum):
     """What happens to a turn whose child died under it."""
 
@@ -147,6 +156,14 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             applies=Applies.NEW_CHILDREN,
         ),
     ] = ()
+    provider: Annotated[
+        Provider,
+        text(
+            "Where children get their model from: `codex`, as Codex's own config.toml and login say; `gateway`, the "
+            "running codex-gateway of the same user, which need not be set up in config.toml for it.",
+            applies=Applies.NEW_CHILDREN,
+        ),
+    ] = Provider.CODEX
     demo_model: Annotated[
         bool,
         switch(

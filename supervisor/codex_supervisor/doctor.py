@@ -91,6 +91,7 @@ def all_checks() -> list[tuple[str, Check]]:
         ("Codex", doctor_codex.binary),
         ("CODEX_HOME", in_thread(doctor_codex.home)),
         ("login", doctor_codex.login),
+        ("gateway", in_thread(doctor_codex.gateway)),
         ("sandbox", doctor_codex.sandbox),
         ("control socket", in_thread(doctor_system.control_socket)),
         ("directories", in_thread(doctor_system.directories)),

@@ -14,10 +14,12 @@ from codex_control.errors import BadConfig, CodexError
 from codex_control.service.redaction import redact
 
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
+from codex_supervisor.child.gateway import find_gateway
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import locate_codex
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
+from codex_supervisor.config import Provider
 from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
 from codex_supervisor.profiles import Sandbox, all_profiles
 
@@ -92,6 +94,8 @@ async def login(surroundings: Surroundings) -> CheckResult:
     name = "login"
     if surroundings.config.codex.demo_model:
         return ok(name, "not needed: the built-in demo model answers")
+    if surroundings.config.codex.provider is Provider.GATEWAY:
+        return ok(name, "not needed: children use the gateway")
     settings = codex_settings(surroundings)
     provider = str(settings.get("model_provider", "openai"))
     if provider != "openai":
@@ -128,6 +132,16 @@ async def login(surroundings: Surroundings) -> CheckResult:
 
 
 _LOG_IN = "codex login"
+
+
+def gateway(surroundings: Surroundings) -> CheckResult:
+    """Does the gateway run, where children are to use it? Its endpoints are its own `codex-gateway status`'s."""
+    name = "gateway"
+    if surroundings.config.codex.provider is not Provider.GATEWAY:
+        return ok(name, "not used: codex.provider is `codex`")
+    if surroundings.config.codex.demo_model:
+        return warning(name, "not used: codex.demo_model stands above codex.provider", "set one of them alone")
+    return ok(name, f"children use {find_gateway(surroundings.environ).url}")
 
 
 def _provider(name: str, provider: str, settings: dict[str, Any], surroundings: Surroundings) -> CheckResult:

@@ -14,7 +14,7 @@ import pytest
 from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths
 from codex_supervisor import doctor_codex, doctor_system
-from codex_supervisor.config import CodexConfig, Config
+from codex_supervisor.config import CodexConfig, Config, Provider
 from codex_supervisor.config_file import parse_config
 from codex_supervisor.doctor import CheckResult, CheckStatus, Surroundings, ok, run_each, run_program
 
@@ -303,3 +303,25 @@ async def test_a_missing_codex_is_told_with_the_fix(surroundings: Surroundings) 
 )
 def test_a_sandbox_that_fails_has_a_fix(output: str, fix: str) -> None:
     assert fix in doctor_codex._sandbox_fix(output.lower())
+
+
+# The gateway
+
+
+async def test_a_gateway_that_nobody_wants_is_not_looked_for(surroundings: Surroundings) -> None:
+    assert (await told(doctor_codex.gateway, surroundings)).status is CheckStatus.OK
+
+
+async def test_a_gateway_that_is_wanted_and_does_not_run_is_an_error(surroundings: Surroundings) -> None:
+    wanting = changed(surroundings, config=Config(codex=CodexConfig(provider=Provider.GATEWAY)))
+    found = await told(doctor_codex.gateway, wanting)
+    assert found.status is CheckStatus.ERROR
+    assert "codex-gateway serve" in found.fix
+    assert "codex-gateway install --now" in found.fix
+    # Codex itself needs no login then.
+    assert (await told(doctor_codex.login, wanting)).status is CheckStatus.OK
+
+
+async def test_a_gateway_behind_the_demo_model_is_a_warning(surroundings: Surroundings) -> None:
+    both = Config(codex=CodexConfig(provider=Provider.GATEWAY, demo_model=True))
+    assert (await told(doctor_codex.gateway, changed(surroundings, config=both))).status is CheckStatus.WARNING

@@ -19,12 +19,14 @@ from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.cgroups import make_group, remove_group
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
+from codex_supervisor.child.gateway import find_gateway
 from codex_supervisor.child.identity import new_token
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, adopt, pending_record, remove_socket, spawn
 from codex_supervisor.child.tree import stop_tree, sweep
+from codex_supervisor.config import Provider
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.store.records import ChildRecord
@@ -62,6 +64,7 @@ async def bring_up(
     `ChildFailed` where this one did not.
     """
     binary = await house.binary()
+    overrides, provider_secrets = _provider(house)
     # A short name: the socket's path must fit into 107 bytes, and says nothing that the record does not.
     token = new_token(house.paths.runtime_dir)
     socket = make_private_dir(house.paths.children_dir) / f"{secrets.token_hex(6)}.sock"
@@ -70,7 +73,7 @@ async def bring_up(
     environment = child_environment(
         house.environment,
         allow=(*DEFAULT_ALLOW, *house.config.codex.environment_allow, *provider_variables(house.codex_home)),
-        extra=house.child_secrets,
+        extra=provider_secrets,
         token=token,
         codex_home=house.codex_home,
     )
@@ -81,7 +84,7 @@ async def bring_up(
         binary=binary,
         socket=socket,
         environment=environment,
-        overrides=(*house.child_overrides, *house.config.codex.overrides),
+        overrides=(*overrides, *house.config.codex.overrides),
         stderr_log=log,
         cwd=house.codex_home,
         cgroup=make_group(house.cgroup, socket.stem) if house.cgroup is not None else None,
@@ -111,6 +114,15 @@ async def bring_up(
     finally:
         await saved
     return AwakeChild(process, server, record)
+
+
+def _provider(house: House) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The settings that say where the child's model is, and the secrets for it. The demo model stands above all."""
+    codex = house.config.codex
+    if codex.provider is Provider.GATEWAY and not codex.demo_model:
+        gateway = find_gateway(house.environment)
+        return gateway.overrides, gateway.environment
+    return house.child_overrides, house.child_secrets
 
 
 async def adopt_child(

@@ -18,6 +18,9 @@ _KEPT = (
     "CODEX_SUPERVISOR_CONFIG",
     "CODEX_SUPERVISOR_STATE_DIR",
     "CODEX_SUPERVISOR_RUNTIME_DIR",
+    # Where children's gateway is (`codex.provider: gateway`).
+    "CODEX_GATEWAY_STATE_DIR",
+    "CODEX_GATEWAY_RUNTIME_DIR",
 )
 _KEPT_SWITCHES = ("CODEX_SUPERVISOR_DEMO",)
 
