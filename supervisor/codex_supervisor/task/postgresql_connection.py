@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,8 @@ CALL_LIMIT_S = 15.0
 """Longest transaction, with the wait for a connection."""
 
 _CONNECT_LIMIT_S = 5
+_AWAY_LIMIT_S = 1.0
+"""Wait for a connection while the database is known to be away: whoever calls shall hear it soon."""
 _RECONNECT_S = 1.0
 """Wait between two tries to listen."""
 
@@ -82,6 +85,11 @@ class Database:
         )
         self.listens = False
         """Whether notifications arrive."""
+        self._away = ""
+        """Why there is no connection, as far as is known; empty while there are some."""
+        self._back_at: float | None = None
+        """When it answered again after it was away, on the event loop's clock; None where it was not away."""
+        self._logged = ""
         self._migrated = False
         self._migrating = asyncio.Lock()
 
@@ -102,23 +110,51 @@ class Database:
         try:
             async with asyncio.timeout(CALL_LIMIT_S):
                 await self._migrate()
-                async with self.pool.connection() as connection:
+                async with self.pool.connection(self._patience_s()) as connection:
                     yield connection
         except (psycopg.Error, ProcrastinateException, TimeoutError) as error:
             raise self.explained(error) from error
+        self._answers()
+
+    def _patience_s(self) -> float:
+        return _AWAY_LIMIT_S if self._away else _CONNECT_LIMIT_S
+
+    def _answers(self) -> None:
+        self._logged = ""
+        if self._away:
+            self._away, self._back_at = "", asyncio.get_running_loop().time()
+
+    def reachable_for_s(self) -> float | None:
+        """Return since when it answers, after it was away: 0 while it is away, None where it never was."""
+        if self._away:
+            return 0.0
+        return None if self._back_at is None else asyncio.get_running_loop().time() - self._back_at
 
     async def listen(
-        self, channels: tuple[str, ...], on_notify: Callable[[str, str], None], on_gap: Callable[[], None]
+        self,
+        channels: tuple[str, ...],
+        on_notify: Callable[[str, str], None],
+        on_gap: Callable[[], None],
+        on_loss: Callable[[], None],
     ) -> None:
-        """Listen for ever; `on_notify` gets channel and payload, `on_gap` is called when some may have been missed."""
+        """Listen for ever; `on_notify` gets channel and payload, `on_gap` is called when some may have been missed.
+
+        `on_loss` is called when the connection was lost: whoever calls the database then hears why.
+        """
         told = False
         while True:
             try:
                 await self._listen_once(channels, on_notify, on_gap)
             except (psycopg.Error, TimeoutError) as error:
-                if self.listens or not told:
-                    _log.warning("task_database_lost", extra={"database": self.place, "error": self.redacted(error)})
+                lost = self.listens or not told
                 self.listens, told = False, True
+                why = self.redacted(error) or "it does not answer"
+                if lost or self._away:
+                    # Else calls are answered, and only the news are missing.
+                    self._away = why
+                if lost:
+                    _log.warning("task_database_lost", extra={"database": self.place, "error": why})
+                    on_loss()
             await asyncio.sleep(_RECONNECT_S)
 
     async def _listen_once(
@@ -130,6 +166,7 @@ class Database:
             for channel in channels:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self.listens = True
+            self._answers()
             _log.info("task_database_listening", extra={"database": self.place})
             on_gap()
             while True:
@@ -145,7 +182,7 @@ class Database:
             return
         async with self._migrating:
             if not self._migrated:
-                async with self.pool.connection() as connection:
+                async with self.pool.connection(self._patience_s()) as connection:
                     await migrate(connection, self._schema)
                 self._migrated = True
 
@@ -158,15 +195,42 @@ class Database:
                 why=self.redacted(cause),
                 next_step="free some space there and try again; nothing that was accepted is lost",
             )
-        if not isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)):
-            _log.error("task_database_error", extra={"database": self.place, "error": self.redacted(cause)})
+        why = self.redacted(cause)
+        if isinstance(cause, psycopg_pool.PoolTimeout):
+            # The pool knows only that it has no connection; the one that listens knows why.
+            why = self._away = self._away or why
+        if why != self._logged and not isinstance(
+            cause, (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
+        ):
+            # Once, not at each try.
+            self._logged = why
+            _log.error("task_database_error", extra={"database": self.place, "error": why})
         return StoreUnavailable(
             what=f"the task database at {self.place} cannot be used",
-            why=self.redacted(cause) or "it does not answer",
-            next_step="it is tried again by itself; look at the database server if it lasts",
+            why=why or "it does not answer",
+            next_step=_next_step(cause, why),
         )
 
     def redacted(self, error: BaseException) -> str:
         """Return the first line of an error, without the password."""
         text = next(iter(str(error).splitlines()), "").strip()
         return text.replace(self._password, "***") if self._password else text
+
+
+_REFUSED = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|authentication failed"
+    r"|(?:role|database) \".*\" does not exist|failed to resolve host"
+)
+"""What the server, or the way to it, says of a DSN that is wrong: such a failure has no SQLSTATE."""
+
+
+def _next_step(cause: BaseException, why: str) -> str:
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        return "have the database's owner grant it to the role of the DSN (docs/tasks.md says which rights it needs)"
+    if _REFUSED.search(why):
+        return "put the DSN right (tasks.dsn, dsn_env or dsn_file), then restart the service"
+    if "too many clients" in why or "connection slots" in why:
+        return "raise max_connections of the server: each supervisor takes at most 5 connections"
+    if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
+        return "name the server that takes writes, or add target_session_attrs=read-write to the DSN"
+    return "it is tried again by itself; look at the database server if it lasts"

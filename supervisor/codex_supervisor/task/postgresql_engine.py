@@ -82,6 +82,7 @@ class PostgresqlEngine:
         self._channel = f"{schema}_tasks"
         self._queue = PsycopgConnector()
         self._calls = TaskSet(on_failure)
+        self._longest_lease_s = 0.0
 
     def __repr__(self) -> str:
         return f"<PostgresqlEngine {self._database!r} signals={self.signals!r}>"
@@ -105,7 +106,13 @@ class PostgresqlEngine:
         engine = cls(database, policy or Policy(), schema, on_failure)
         await database.open()
         await engine._queue.open_async(database.pool)
-        listening = database.listen((_QUEUE_CHANNEL, engine._channel), engine._on_notify, engine.signals.tell_all)
+        listening = database.listen(
+            (_QUEUE_CHANNEL, engine._channel),
+            engine._on_notify,
+            on_gap=engine.signals.tell_all,
+            # Whoever waits for work hears from its next call that the database is away.
+            on_loss=engine.signals.work.tell,
+        )
         engine._calls.start(listening, "task notifications")
         return engine
 
@@ -261,6 +268,7 @@ class PostgresqlEngine:
         self, worker: Worker, *, lease_s: float, queues: Collection[str] = (), labels: Collection[str] = ()
     ) -> Claim | None:
         """See `Engine.claim`."""
+        self._longest_lease_s = max(self._longest_lease_s, lease_s)
 
         async def work(transaction: Transaction) -> Claim | None:
             row = await transaction.claim_next(worker, lease_s, queues, labels)
@@ -273,6 +281,7 @@ class PostgresqlEngine:
 
     async def renew(self, claim: Claim, *, lease_s: float, heartbeat: bool = False) -> Renewal:
         """See `Engine.renew`."""
+        self._longest_lease_s = max(self._longest_lease_s, lease_s)
 
         async def work(transaction: Transaction) -> Renewal:
             row = await transaction.lock_claimed(claim)
@@ -317,6 +326,7 @@ class PostgresqlEngine:
 
     async def take_over(self, worker: Worker, *, lease_s: float) -> list[Claim]:
         """See `Engine.take_over`."""
+        self._longest_lease_s = max(self._longest_lease_s, lease_s)
 
         async def work(transaction: Transaction) -> list[Claim]:
             found = await transaction.rows(
@@ -337,7 +347,12 @@ class PostgresqlEngine:
         return await self._write(work)
 
     async def reclaim(self, *, delay_s: float = 0.0, limit: int = 100) -> list[TaskRecord]:
-        """See `Engine.reclaim`."""
+        """See `Engine.reclaim`. After the database was away nothing is reclaimed for the length of a lease."""
+        reachable_for_s = self._database.reachable_for_s()
+        if reachable_for_s is not None and reachable_for_s < self._longest_lease_s:
+            # Meanwhile no worker could renew: those that live do it now.
+            await self._read(lambda transaction: transaction.rows("SELECT 1"))
+            return []
 
         async def work(transaction: Transaction) -> list[TaskRecord]:
             found = await transaction.rows(

@@ -102,11 +102,14 @@ async def migrate(connection: psycopg.AsyncConnection[Any], schema: str) -> None
         # Not IF NOT EXISTS: that needs the right to create schemas even where there is nothing to do.
         await connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
     table = sql.SQL("{}.schema_version").format(name)
-    await connection.execute(
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} (tasks integer NOT NULL, procrastinate integer[] NOT NULL)").format(
-            table
+    found = await (
+        await connection.execute("SELECT to_regclass(quote_ident(%s) || '.schema_version')", (schema,))
+    ).fetchone()
+    if found is None or found[0] is None:
+        # As above: a role that may only use the tables can do so.
+        await connection.execute(
+            sql.SQL("CREATE TABLE {} (tasks integer NOT NULL, procrastinate integer[] NOT NULL)").format(table)
         )
-    )
     row = await (await connection.execute(sql.SQL("SELECT tasks, procrastinate FROM {}").format(table))).fetchone()
     present, queue_version = row if row is not None else (0, [])
     if present > len(MIGRATIONS):
