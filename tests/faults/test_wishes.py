@@ -10,6 +10,10 @@ import pytest
 from codex_control.v1 import instances_pb2, outcome_pb2
 
 from tests.faults.chaos.faults import child_count
+from tests.faults.conftest import Supervise
+from tests.faults.watching import asking, kill_child
+from tests.support.fake_codex.knobs import Knobs, Stage
+from tests.support.fake_codex.place import FakeCodex
 from tests.support.supervisor import RunningSupervisor, ref
 
 WISHES = 100
@@ -70,3 +74,21 @@ async def test_the_last_of_a_hundred_wishes_wins(supervisor: RunningSupervisor, 
         assert child_count(str(supervisor.runtime_dir)) == 1
     assert most == 1
     assert (await supervisor.client.ask("after all of it")).outcome == outcome_pb2.OUTCOME_COMPLETED
+
+
+async def test_a_stop_without_force_lets_a_turn_end_whose_child_has_died(
+    with_fake: Supervise, fake_codex: FakeCodex
+) -> None:
+    fake_codex.turn_knobs(Knobs(stall_at=Stage.DELTA))
+    async with with_fake() as supervisor, asking(supervisor, "to its end") as asked:
+        await asked.reached("text")
+        # The next child takes its time, so that the stop comes while there is none.
+        fake_codex.turn_knobs(Knobs(start_delay_s=1))
+        await kill_child(supervisor)
+        await supervisor.client.wait_for_state(instances_pb2.INSTANCE_STATE_STARTING)
+        stop = instances_pb2.StopRequest(instance=ref("main"))
+        reply = await supervisor.client.instances.Stop(stop, timeout=20)
+        assert reply.instance.state == instances_pb2.INSTANCE_STATE_STOPPED
+        turn = await asked.turn()
+        assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
+        assert fake_codex.starts == 2

@@ -16,7 +16,7 @@ class StartWanted:
 
 @dataclass(frozen=True, slots=True)
 class StopWanted:
-    """A person wants it down; `force` cuts a running turn off."""
+    """A person wants it down; `force` cuts a running turn off, which is else finished first."""
 
     force: bool
 
@@ -175,15 +175,7 @@ class KillChild:
 
 @dataclass(frozen=True, slots=True)
 class RunTurn:
-    """Send a turn to child `generation`."""
-
-    generation: int
-    turn: str
-
-
-@dataclass(frozen=True, slots=True)
-class CarryOn:
-    """Find out what became of a turn that an earlier child or supervisor had, and go on with it."""
+    """Give a turn to child `generation`; its run knows from the journal whether an earlier child had it."""
 
     generation: int
     turn: str
@@ -208,4 +200,4 @@ class EndTurn:
     error: str
 
 
-Command = Spawn | StopChild | KillChild | RunTurn | CarryOn | InterruptTurn | EndTurn
+Command = Spawn | StopChild | KillChild | RunTurn | InterruptTurn | EndTurn

@@ -48,6 +48,8 @@ def state_note(before: Core, event: Event, after: Core, now: float) -> Fields | 
             fields["then"] = then.value
         case _:
             pass
+    if _is_last(state):
+        fields["then"] = Then.STOP.value
     turn = running_turn(state) or running_turn(was)
     if turn is not None:
         fields["turn"] = turn
@@ -61,8 +63,14 @@ def _is_told(before: Core, after: Core) -> bool:
             return earlier != turn or then_was is not then
         case Stopping(then=then_was), Stopping(then=then):
             return then_was is not then
+        case _ if _is_last(state) and not _is_last(was):
+            return True
         case _:
             return state_name(state) != state_name(was) or after.generation != before.generation
+
+
+def _is_last(state: State) -> bool:
+    return isinstance(state, Starting | Backoff) and state.last
 
 
 def restart_reason(before: Core, event: Event, after: Core) -> str | None:

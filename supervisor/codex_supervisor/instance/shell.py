@@ -29,7 +29,6 @@ from codex_supervisor.instance.budget import Policy, RestartBudget
 from codex_supervisor.instance.children import bring_up, take_down
 from codex_supervisor.instance.events import (
     CancelWanted,
-    CarryOn,
     ChildDied,
     ChildReady,
     Command,
@@ -203,7 +202,7 @@ class InstanceShell:
                     self.child.kill(reason)
                 else:
                     tasks.start(self._abandon_start(generation, reason), f"abandon {name}")
-            case RunTurn(turn=turn) | CarryOn(turn=turn):
+            case RunTurn(turn=turn):
                 run, child = self.runs[turn], self.child
                 if child is not None:
                     tasks.start(run.run(child), f"turn {turn}")

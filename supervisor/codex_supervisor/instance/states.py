@@ -32,12 +32,16 @@ class Hibernated:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """Child `generation` is being spawned, connected and initialised; `carry_on` is the turn to resume then."""
+    """Child `generation` is being spawned, connected and initialised; `carry_on` is the turn to resume then.
+
+    `last` says that a person wants it down once that turn has ended.
+    """
 
     generation: int
     deadline: float
     carry_on: str | None = None
     overdue: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,20 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The child died for `reason`; the next start is at `until`."""
+    """The child died for `reason`; the next start is at `until`. `carry_on` and `last` are as in `Starting`."""
 
     until: float
     reason: str
     carry_on: str | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Child `generation` and everything that it started are being ended; then comes `then`."""
+    """Child `generation` and everything that it started are being ended; then comes `then`.
+
+    A turn in `carry_on` is resumed by another child before that.
+    """
 
     generation: int
     then: Then

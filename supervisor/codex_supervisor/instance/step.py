@@ -19,7 +19,6 @@ from typing import assert_never
 from codex_supervisor.instance.budget import Policy, RestartBudget, backoff_s
 from codex_supervisor.instance.events import (
     CancelWanted,
-    CarryOn,
     ChildAdopted,
     ChildDied,
     ChildReady,
@@ -53,6 +52,7 @@ from codex_supervisor.instance.states import (
     Hibernated,
     Ready,
     Starting,
+    State,
     Stopped,
     Stopping,
     Then,
@@ -127,6 +127,8 @@ class _Step:
                 return replace(self.core, state=replace(state, then=Then.RESTART)), ()
             case Busy(then=Then.STOP | Then.HIBERNATE) as state:
                 return replace(self.core, state=replace(state, then=None)), ()
+            case (Starting(last=True) | Backoff(last=True)) as state:
+                return replace(self.core, state=replace(state, last=False)), ()
             case Starting() | Ready() | Busy() | Backoff():
                 return self.core, ()
             case _:
@@ -139,6 +141,10 @@ class _Step:
         match state:
             case Stopped() | Hibernated() | Failed():
                 return replace(core, state=Stopped()), cancelled
+            case (Starting(carry_on=str()) | Backoff(carry_on=str())) as state if not force:
+                return replace(core, state=replace(state, last=True)), cancelled
+            case Stopping() as state if not force:
+                return replace(core, state=replace(state, then=Then.STOP)), cancelled
             case Backoff(carry_on=turn):
                 return replace(core, state=Stopped()), self._cut(turn) + cancelled
             case Stopping(generation=generation, carry_on=turn):
@@ -192,9 +198,9 @@ class _Step:
             case Busy(generation=generation, turn=running) if running == turn:
                 return self.core, (InterruptTurn(generation, turn, cause),)
             case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
-                return replace(self.core, state=replace(state, carry_on=None)), self._ends(
-                    (turn,), _outcome_of(cause), cause, _sentence_of(cause, "while its child was away")
-                )
+                core, commands = self._carry_on_nothing(state)
+                sentence = _sentence_of(cause, "while its child was away")
+                return core, self._ends((turn,), _outcome_of(cause), cause, sentence) + commands
             case _:
                 return self.core, ()
 
@@ -215,6 +221,8 @@ class _Step:
                 return self.core, self._ends((turn,), Outcome.FAILED, Cause.CHILD_DIED, reason)
             case Busy(then=Then.STOP) as state:
                 return replace(core, state=replace(state, then=None)), ()
+            case (Starting(last=True) | Backoff(last=True)) as state:
+                return replace(core, state=replace(state, last=False)), ()
             case Starting() | Busy() | Backoff() | Stopping():
                 return core, ()
             case _:
@@ -237,9 +245,19 @@ class _Step:
                 return self._next_turn(self.core, generation)
             case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
                 # It ended at the moment its child went: there is nothing left to carry on.
-                return replace(self.core, state=replace(state, carry_on=None)), ()
+                return self._carry_on_nothing(state)
             case _:
                 return self.core, ()
+
+    def _carry_on_nothing(self, state: Starting | Backoff | Stopping) -> Decision:
+        match state:
+            case Starting(generation=generation, last=True):
+                stopping = Stopping(generation, Then.STOP)
+                return replace(self.core, state=stopping), (StopChild(generation, cut=True),)
+            case Backoff(last=True):
+                return replace(self.core, state=Stopped()), ()
+            case _:
+                return replace(self.core, state=replace(state, carry_on=None)), ()
 
     def _next_turn(self, core: Core, generation: int) -> Decision:
         if not core.queue:
@@ -251,9 +269,10 @@ class _Step:
 
     def _child_ready(self, generation: int) -> Decision:
         match self.core.state:
-            case Starting(generation=current, carry_on=turn) if current == generation:
+            case Starting(generation=current, carry_on=turn, last=last) if current == generation:
                 if turn is not None:
-                    return replace(self.core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
+                    busy = Busy(generation, turn, then=Then.STOP if last else None)
+                    return replace(self.core, state=busy), (RunTurn(generation, turn),)
                 return self._next_turn(self.core, generation)
             case _:
                 return self.core, ()
@@ -261,7 +280,7 @@ class _Step:
     def _child_adopted(self, generation: int, turn: str | None) -> Decision:
         core = replace(self.core, generation=generation)
         if turn is not None:
-            return replace(core, state=Busy(generation, turn)), (CarryOn(generation, turn),)
+            return replace(core, state=Busy(generation, turn)), (RunTurn(generation, turn),)
         return self._next_turn(core, generation)
 
     def _child_died(self, generation: int, reason: str, jitter: float) -> Decision:
@@ -269,20 +288,15 @@ class _Step:
         # Stopping waits for TreeGone: the leader's death is not the end of its tree.
         if child_generation(state) != generation or isinstance(state, Stopping):
             return self.core, ()
-        turn = running_turn(state)
-        if isinstance(state, Busy) and state.then is Then.STOP:
-            return replace(self.core, state=Stopping(generation, Then.STOP)), (
-                *self._ends((turn,) if turn else (), Outcome.INTERRUPTED, Cause.CHILD_DIED, reason),
-                StopChild(generation, cut=True),
-            )
+        turn, last = running_turn(state), _is_last(state)
         budget = self.core.budget.spend(self.policy, self.now)
         if budget is None:
             return self._fail(turn, reason, Cause.CHILD_DIED)
         wait = backoff_s(self.policy, budget.recent_restarts(self.policy), jitter)
         core = replace(self.core, budget=budget, restarts=self.core.restarts + 1)
         if wait <= 0.0:
-            return self._spawn(core, turn)
-        return replace(core, state=Backoff(self.now + wait, reason, turn)), ()
+            return self._spawn(core, turn, last)
+        return replace(core, state=Backoff(self.now + wait, reason, turn, last)), ()
 
     def _start_refused(self, generation: int, reason: str) -> Decision:
         match self.core.state:
@@ -293,15 +307,20 @@ class _Step:
 
     def _fail(self, turn: str | None, reason: str, cause: Cause) -> Decision:
         waiting = (*((turn,) if turn else ()), *self.core.queue)
+        ends = self._ends(waiting, Outcome.FAILED, cause, reason)
+        generation = child_generation(self.core.state)
+        if _is_last(self.core.state) and generation is not None:
+            # It is wanted down, so nothing of it is tried again.
+            core = replace(self.core, state=Stopping(generation, Then.STOP), queue=())
+            return core, (*ends, StopChild(generation, cut=True))
         cool_down_s = self.policy.cool_down_s or math.inf
-        state = Failed(reason, self.now + cool_down_s)
-        return replace(self.core, state=state, queue=()), self._ends(waiting, Outcome.FAILED, cause, reason)
+        return replace(self.core, state=Failed(reason, self.now + cool_down_s), queue=()), ends
 
     def _tree_gone(self, generation: int) -> Decision:
         match self.core.state:
             case Stopping(generation=current, then=then, carry_on=turn) if current == generation:
                 if then is Then.RESTART or turn is not None or self.core.queue:
-                    return self._spawn(self.core, turn)
+                    return self._spawn(self.core, turn, last=then is Then.STOP and turn is not None)
                 return replace(self.core, state=Stopped() if then is Then.STOP else Hibernated()), ()
             case _:
                 return self.core, ()
@@ -331,8 +350,8 @@ class _Step:
             case Starting(generation=generation, deadline=deadline, overdue=False) as state if self.now >= deadline:
                 reason = f"it was not ready within {self.policy.start_timeout_s:g} s"
                 return replace(self.core, state=replace(state, overdue=True)), (KillChild(generation, reason),)
-            case Backoff(until=until, carry_on=turn) if self.now >= until:
-                return self._spawn(self.core, turn)
+            case Backoff(until=until, carry_on=turn, last=last) if self.now >= until:
+                return self._spawn(self.core, turn, last)
             case Failed(retry_at=retry_at) if self.now >= retry_at:
                 # One try on an empty budget: a full one would let the crash loop run again.
                 return self._spawn(replace(self.core, budget=RestartBudget(0.0, self.now)), None)
@@ -346,9 +365,9 @@ class _Step:
 
     # --- shared pieces ----------------------------------------------------------------------------------------------
 
-    def _spawn(self, core: Core, carry_on: str | None) -> Decision:
+    def _spawn(self, core: Core, carry_on: str | None, last: bool = False) -> Decision:
         generation = core.generation + 1
-        state = Starting(generation, self.now + self.policy.start_timeout_s, carry_on)
+        state = Starting(generation, self.now + self.policy.start_timeout_s, carry_on, last=last)
         return replace(core, state=state, generation=generation), (Spawn(generation),)
 
     def _stop_then(self, generation: int, then: Then, carry_on: str | None) -> Decision:
@@ -360,6 +379,15 @@ class _Step:
 
     def _ends(self, turns: tuple[str, ...], outcome: Outcome, cause: Cause, error: str) -> tuple[Command, ...]:
         return tuple(EndTurn(turn, outcome, cause, error) for turn in turns)
+
+
+def _is_last(state: State) -> bool:
+    """Whether the instance is wanted down once its turn has ended."""
+    match state:
+        case Busy(then=Then.STOP) | Starting(last=True) | Backoff(last=True):
+            return True
+        case _:
+            return False
 
 
 def _outcome_of(cause: Cause) -> Outcome:

@@ -79,14 +79,15 @@ def _detail(shell: InstanceShell, state: State) -> str:
         case Failed(reason=reason, retry_at=retry_at):
             again = f"tried again in {retry_at - now:.0f} s" if retry_at - now < 1e9 else "waits for a restart"
             return f"{reason}; {again}"
-        case Backoff(reason=reason, until=until):
-            return f"{reason}; started again in {max(0.0, until - now):.1f} s"
+        case Backoff(reason=reason, until=until, last=last):
+            then = ", then stopped" if last else ""
+            return f"{reason}; started again in {max(0.0, until - now):.1f} s{then}"
         case Stopping(then=then):
             return f"ending everything that it started; then {then.value}"
         case Busy(then=then) if then is not None:
             return f"after this turn: {then.value}"
-        case Starting(carry_on=turn) if turn is not None:
-            return f"turn {turn} is carried on then"
+        case Starting(carry_on=turn, last=last) if turn is not None:
+            return f"turn {turn} is carried on then" + (", and after it: stopped" if last else "")
         case _:
             return ""
 

@@ -135,7 +135,8 @@ class Life(RuleBasedStateMachine):
         generation = self.world.starting or 0
         self.world.lose_child()
         self.world.tell(StartRefused(generation, "no Codex here"))
-        assert isinstance(self.world.state, Failed)
+        # One that is wanted down is not tried again.
+        assert isinstance(self.world.state, Stopping if self.wanted == "down" else Failed)
 
     @precondition(lambda self: self.world.starting or self.world.ready)
     @rule(jitter=jitters, times=st.integers(1, 4))

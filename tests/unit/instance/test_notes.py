@@ -64,6 +64,10 @@ def test_a_stop_says_what_follows() -> None:
     note = noted(core_in(Busy(1, "t1")), StopWanted(force=False))
     assert note is not None
     assert (note["was"], note["state"], note["then"]) == ("busy", "busy", "stopped")
+    for state in Starting(1, NOW + 30, carry_on="t1"), Backoff(NOW + 5, "x", carry_on="t1"):
+        note = noted(core_in(state), StopWanted(force=False))
+        assert note is not None
+        assert (note["turn"], note["then"]) == ("t1", "stopped")
 
 
 def test_the_next_turn_of_the_queue_is_told() -> None:

@@ -8,7 +8,6 @@ import pytest
 from codex_supervisor.instance.budget import Policy
 from codex_supervisor.instance.events import (
     CancelWanted,
-    CarryOn,
     ChildAdopted,
     ChildDied,
     ChildReady,
@@ -108,7 +107,7 @@ def test_a_child_that_dies_idle_is_replaced_at_once() -> None:
 
 def test_a_turn_is_carried_on_by_the_next_child_and_the_queue_stays() -> None:
     story = busy().hears(ChildDied(1, "killed", jitter=0.9), Spawn(2)).is_now(Starting(2, 31.0, carry_on="a"), "b")
-    story.hears(ChildReady(2), CarryOn(2, "a")).is_now(Busy(2, "a"), "b").restarts(1)
+    story.hears(ChildReady(2), RunTurn(2, "a")).is_now(Busy(2, "a"), "b").restarts(1)
     story.hears(TurnOver("a"), RunTurn(2, "b")).is_now(Busy(2, "b"))
 
 
@@ -122,7 +121,7 @@ def test_the_second_death_in_a_row_waits_its_back_off() -> None:
 
 
 def test_a_spent_budget_fails_the_instance_and_ends_its_turns_in_order() -> None:
-    story = busy(ONE_RESTART).hears(ChildDied(1, "killed", 0.5), Spawn(2)).hears(ChildReady(2), CarryOn(2, "a"))
+    story = busy(ONE_RESTART).hears(ChildDied(1, "killed", 0.5), Spawn(2)).hears(ChildReady(2), RunTurn(2, "a"))
     story.hears(ChildDied(2, "killed again", 0.5), failed("a", "killed again"), failed("b", "killed again"))
     story.is_now(Failed("killed again", retry_at=601.0)).restarts(1)
     story.ignores(HibernateWanted(), TurnOver("a"), TurnOver("b"), ChildReady(2), TreeGone(2))
@@ -176,7 +175,7 @@ def test_a_child_that_is_ready_at_the_last_moment_is_used_until_it_is_dead() -> 
 @pytest.mark.parametrize("event", [ChildReady(1), ChildDied(1, "late", 0.5), TreeGone(1), StartRefused(1, "late")])
 def test_late_words_of_an_earlier_child_change_nothing(event: Event) -> None:
     story = busy().hears(ChildDied(1, "killed", 0.5), Spawn(2)).ignores(event)
-    story.hears(ChildReady(2), CarryOn(2, "a")).ignores(event, ProbeMissed(1), ProbeAnswered(1), RecycleWanted(1))
+    story.hears(ChildReady(2), RunTurn(2, "a")).ignores(event, ProbeMissed(1), ProbeAnswered(1), RecycleWanted(1))
     story.hears(StopWanted(FORCE), cancelled("a"), cancelled("b"), StopChild(2, cut=True)).ignores(event)
 
 
@@ -255,11 +254,21 @@ def test_a_forced_stop_cuts_the_running_turn_off() -> None:
     story.is_now(Stopping(1, Then.STOP)).ignores(TurnOver("a"), TurnOver("b")).hears(TreeGone(1)).is_now(Stopped())
 
 
-def test_a_child_that_dies_in_its_last_turn_before_a_stop_is_not_replaced() -> None:
+def test_a_polite_stop_lets_the_turn_end_over_the_death_of_its_child() -> None:
     story = busy().hears(StopWanted(POLITE), cancelled("b"))
-    interrupted = EndTurn("a", Outcome.INTERRUPTED, Cause.CHILD_DIED, "killed")
-    story.hears(ChildDied(1, "killed", 0.5), interrupted, StopChild(1, cut=True)).is_now(Stopping(1, Then.STOP))
-    story.hears(TreeGone(1)).is_now(Stopped()).restarts(0)
+    story.hears(ChildDied(1, "killed", 0.5), Spawn(2)).is_now(Starting(2, 31.0, carry_on="a", last=True)).restarts(1)
+    story.hears(ChildDied(2, "killed", 0.5)).is_now(Backoff(1.125, "killed", carry_on="a", last=True))
+    story.at(2.0).hears(Tick(), Spawn(3)).hears(ChildReady(3), RunTurn(3, "a")).is_now(Busy(3, "a", then=Then.STOP))
+    story.hears(TurnOver("a"), StopChild(3, cut=False)).hears(TreeGone(3)).is_now(Stopped())
+
+
+def test_a_stopped_instance_whose_last_turn_cannot_be_carried_on_is_stopped_and_not_failed() -> None:
+    story = busy(ONE_RESTART).hears(StopWanted(POLITE), cancelled("b")).hears(ChildDied(1, "killed", 0.5), Spawn(2))
+    story.hears(ChildDied(2, "killed", 0.5), failed("a", "killed"), StopChild(2, cut=True))
+    story.is_now(Stopping(2, Then.STOP)).hears(TreeGone(2)).is_now(Stopped())
+    story = busy().hears(StopWanted(POLITE), cancelled("b")).hears(ChildDied(1, "killed", 0.5), Spawn(2))
+    gone = failed("a", "no Codex", Cause.CODEX)
+    story.hears(StartRefused(2, "no Codex"), gone, StopChild(2, cut=True)).hears(TreeGone(2)).is_now(Stopped())
 
 
 def test_a_stop_while_starting_takes_the_half_started_child_down() -> None:
@@ -267,14 +276,42 @@ def test_a_stop_while_starting_takes_the_half_started_child_down() -> None:
     story.is_now(Stopping(1, Then.STOP)).ignores(ChildReady(1)).hears(TreeGone(1)).is_now(Stopped())
 
 
-@pytest.mark.parametrize("force", [POLITE, FORCE])
-def test_a_stop_ends_a_turn_that_no_child_has(force: bool) -> None:
-    waiting = busy().hears(ChildDied(1, "x", 0.5), Spawn(2)).hears(ChildDied(2, "x", 0.5))
-    waiting.is_now(Backoff(1.125, "x", carry_on="a"), "b")
-    waiting.hears(StopWanted(force), cancelled("a"), cancelled("b")).is_now(Stopped())
-    starting = busy().hears(ChildDied(1, "x", 0.5), Spawn(2))
-    starting.hears(StopWanted(force), cancelled("a"), cancelled("b"), StopChild(2, cut=True))
-    starting.is_now(Stopping(2, Then.STOP))
+def backing_off() -> Story:
+    """An instance whose second child died at once: turn a is carried on by the third, with b behind it."""
+    story = busy().hears(ChildDied(1, "x", 0.5), Spawn(2)).hears(ChildDied(2, "x", 0.5))
+    return story.is_now(Backoff(1.125, "x", carry_on="a"), "b")
+
+
+def restarting() -> Story:
+    """An instance whose child has died: turn a is carried on by the next, with b behind it."""
+    return busy().hears(ChildDied(1, "x", 0.5), Spawn(2)).is_now(Starting(2, 31.0, carry_on="a"), "b")
+
+
+def test_a_forced_stop_cuts_off_a_turn_that_no_child_has() -> None:
+    backing_off().hears(StopWanted(FORCE), cancelled("a"), cancelled("b")).is_now(Stopped())
+    story = restarting().hears(StopWanted(FORCE), cancelled("a"), cancelled("b"), StopChild(2, cut=True))
+    story.is_now(Stopping(2, Then.STOP))
+
+
+def test_a_polite_stop_lets_a_turn_end_that_no_child_has() -> None:
+    story = backing_off().hears(StopWanted(POLITE), cancelled("b")).is_now(Backoff(1.125, "x", "a", last=True))
+    story.ignores(StopWanted(POLITE))
+    story.at(2.0).hears(Tick(), Spawn(3)).is_now(Starting(3, 32.0, "a", last=True)).ignores(StopWanted(POLITE))
+    story.hears(ChildReady(3), RunTurn(3, "a")).is_now(Busy(3, "a", then=Then.STOP))
+    story = restarting().hears(StopWanted(POLITE), cancelled("b")).is_now(Starting(2, 31.0, "a", last=True))
+    story.hears(StopWanted(FORCE), cancelled("a"), StopChild(2, cut=True)).is_now(Stopping(2, Then.STOP))
+
+
+def test_a_stop_that_waits_for_a_turn_comes_when_the_turn_has_ended_otherwise() -> None:
+    story = backing_off().hears(StopWanted(POLITE), cancelled("b")).hears(TurnOver("a")).is_now(Stopped())
+    story = restarting().hears(StopWanted(POLITE), cancelled("b")).hears(TurnOver("a"), StopChild(2, cut=True))
+    story.is_now(Stopping(2, Then.STOP))
+    ended = EndTurn("a", Outcome.CANCELLED, Cause.USER, "cancelled while its child was away")
+    backing_off().hears(StopWanted(POLITE), cancelled("b")).hears(CancelWanted("a", Cause.USER), ended).is_now(
+        Stopped()
+    )
+    story = restarting().hears(StopWanted(POLITE), cancelled("b"))
+    story.hears(CancelWanted("a", Cause.USER), ended, StopChild(2, cut=True)).is_now(Stopping(2, Then.STOP))
 
 
 def test_a_stop_of_what_has_no_child_is_done_at_once() -> None:
@@ -298,6 +335,13 @@ def test_a_start_during_the_last_turn_takes_the_stop_back() -> None:
     story.hears(TurnOver("a")).is_now(Ready(1, 1.0))
 
 
+def test_a_start_or_an_ask_takes_back_the_stop_of_an_instance_between_two_children() -> None:
+    for story in backing_off(), restarting():
+        state = story.core.state
+        story.hears(StopWanted(POLITE), cancelled("b")).hears(StartWanted()).is_now(state)
+        story.hears(StopWanted(POLITE)).hears(TurnAccepted("c")).is_now(state, "c")
+
+
 def test_a_start_does_not_take_a_restart_back() -> None:
     busy().hears(RestartWanted(POLITE)).ignores(StartWanted()).is_now(Busy(1, "a", then=Then.RESTART), "b")
 
@@ -310,8 +354,14 @@ def test_an_ask_after_a_stop_wins() -> None:
 
 def test_a_stop_after_a_restart_wins() -> None:
     story = busy().hears(RestartWanted(FORCE), StopChild(1, cut=True)).is_now(Stopping(1, Then.RESTART, "a"), "b")
-    story.hears(StopWanted(POLITE), cancelled("a"), cancelled("b")).is_now(Stopping(1, Then.STOP))
+    story.hears(StopWanted(FORCE), cancelled("a"), cancelled("b")).is_now(Stopping(1, Then.STOP))
     story.hears(TreeGone(1)).is_now(Stopped())
+
+
+def test_a_polite_stop_after_a_forced_restart_lets_the_turn_end_first() -> None:
+    story = busy().hears(RestartWanted(FORCE), StopChild(1, cut=True)).hears(StopWanted(POLITE), cancelled("b"))
+    story.is_now(Stopping(1, Then.STOP, "a")).hears(TreeGone(1), Spawn(2)).is_now(Starting(2, 31.0, "a", last=True))
+    story.hears(ChildReady(2), RunTurn(2, "a")).is_now(Busy(2, "a", then=Then.STOP))
 
 
 # --- restart --------------------------------------------------------------------------------------------------------
@@ -327,13 +377,13 @@ def test_a_forced_restart_carries_the_turn_over() -> None:
     story = busy().hears(RestartWanted(FORCE), StopChild(1, cut=True)).is_now(Stopping(1, Then.RESTART, "a"), "b")
     story.ignores(ChildDied(1, "killed", 0.5))
     story.hears(TreeGone(1), Spawn(2)).is_now(Starting(2, 31.0, carry_on="a"), "b")
-    story.hears(ChildReady(2), CarryOn(2, "a")).restarts(0)
+    story.hears(ChildReady(2), RunTurn(2, "a")).restarts(0)
 
 
 def test_a_restart_of_what_is_coming_up_replaces_it() -> None:
     story = busy().hears(ChildDied(1, "x", 0.5), Spawn(2))
     story.hears(RestartWanted(POLITE), StopChild(2, cut=True)).is_now(Stopping(2, Then.RESTART, "a"), "b")
-    story.hears(TreeGone(2), Spawn(3)).hears(ChildReady(3), CarryOn(3, "a"))
+    story.hears(TreeGone(2), Spawn(3)).hears(ChildReady(3), RunTurn(3, "a"))
 
 
 def test_a_restart_does_not_wait_for_the_back_off() -> None:
@@ -357,7 +407,7 @@ def test_a_turn_between_two_children_can_be_cancelled(turn: str) -> None:
     sentence = "cancelled while its child was away" if turn == "a" else "cancelled before it ran"
     story.hears(CancelWanted(turn, Cause.USER), EndTurn(turn, Outcome.CANCELLED, Cause.USER, sentence))
     left = "b" if turn == "a" else "a"
-    story.hears(ChildReady(2), RunTurn(2, "b") if turn == "a" else CarryOn(2, "a")).is_now(Busy(2, left))
+    story.hears(ChildReady(2), RunTurn(2, left)).is_now(Busy(2, left))
 
 
 def test_a_turn_that_ends_as_its_child_goes_is_not_carried_on() -> None:
@@ -371,7 +421,7 @@ def test_a_turn_that_ends_as_its_child_goes_is_not_carried_on() -> None:
 
 
 def test_an_adopted_child_goes_on_with_its_turn() -> None:
-    story = Story().hears(ChildAdopted(7, "a"), CarryOn(7, "a")).is_now(Busy(7, "a"))
+    story = Story().hears(ChildAdopted(7, "a"), RunTurn(7, "a")).is_now(Busy(7, "a"))
     story.hears(TurnAccepted("b")).hears(TurnOver("a"), RunTurn(7, "b")).hears(ChildDied(7, "x", 0.5), Spawn(8))
 
 
@@ -381,4 +431,4 @@ def test_an_adopted_idle_child_waits() -> None:
 
 def test_a_sent_turn_without_a_child_gets_a_new_one_before_those_that_wait() -> None:
     story = Story().hears(TurnFound("a"), Spawn(1)).hears(TurnAccepted("b")).is_now(Starting(1, 30.0, "a"), "b")
-    story.hears(ChildReady(1), CarryOn(1, "a")).hears(TurnOver("a"), RunTurn(1, "b"))
+    story.hears(ChildReady(1), RunTurn(1, "a")).hears(TurnOver("a"), RunTurn(1, "b"))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from codex_supervisor.instance.budget import Policy, RestartBudget
 from codex_supervisor.instance.events import (
-    CarryOn,
     ChildDied,
     ChildReady,
     Command,
@@ -87,11 +86,8 @@ class World:
                 assert generation in (self.starting, self.ready)
                 self.doomed = True
             case RunTurn(generation=generation, turn=turn):
-                assert turn not in self.sent, "sent a second time without looking what became of it"
-                self.sent.append(turn)
-                self._take(generation, turn)
-            case CarryOn(generation=generation, turn=turn):
-                assert turn in self.sent
+                if turn not in self.sent:
+                    self.sent.append(turn)
                 self._take(generation, turn)
             case InterruptTurn(generation=generation, turn=turn):
                 assert (generation, turn) == (self.ready, self.running) or turn in self.recording

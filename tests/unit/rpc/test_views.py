@@ -120,6 +120,8 @@ async def test_a_detail_says_what_people_ask(shell: InstanceShell) -> None:
         "then hibernated": Stopping(1, Then.HIBERNATE),
         "after this turn: restart": Busy(1, "a", then=Then.RESTART),
         "turn a is carried on": Starting(1, now, carry_on="a"),
+        "carried on then, and after it: stopped": Starting(1, now, carry_on="a", last=True),
+        "s, then stopped": Backoff(now + 5, "it died", carry_on="a", last=True),
     }
     for words, state in details.items():
         assert words in in_state(shell, state).detail
