@@ -30,6 +30,14 @@ def run(arguments: Sequence[str]) -> int:
     except CodexError as error:
         print(f"codex-gateway: {error}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
+    except ModuleNotFoundError as error:
+        from codex_gateway.extra import PACKAGES, missing_extra
+
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
+            raise
+        print(f"codex-gateway: {missing_extra(package)}", file=sys.stderr)  # noqa: T201
+        return int(Exit.CONFIG)
     except (KeyboardInterrupt, click.Abort):
         return STOPPED_BY_USER
     except BrokenPipeError:

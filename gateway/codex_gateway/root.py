@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("import_settings", "import_settings"),
     "install": ("service", "install"),
     "uninstall": ("service", "uninstall"),
+    "serve-under-launchd": ("service", "serve_under_launchd"),
     "status": ("status", "status"),
     "completion": ("completion", "completion"),
     "version": ("version", "version"),

@@ -18,6 +18,9 @@ def serve(demo: bool, port: int | None, log_level: str | None) -> int:
     With --demo the model `demo` answers, and any model where no other endpoint is enabled.
     """
     import msgspec
+    from codex_control.errors import CodexError
+    from codex_control.service.clock import SystemClock
+    from codex_control.service.notify import Notifier
 
     from codex_gateway.config.model import Config
     from codex_gateway.gateway import serve as serve_gateway
@@ -33,4 +36,11 @@ def serve(demo: bool, port: int | None, log_level: str | None) -> int:
             config = msgspec.structs.replace(config, listen=msgspec.structs.replace(config.listen, port=port))
         return config if model is None else model.add_to(config)
 
-    return serve_gateway(GatewayPaths.from_environment(), log_level=log_level, adapt=adapt, beside=model)
+    try:
+        return serve_gateway(GatewayPaths.from_environment(), log_level=log_level, adapt=adapt, beside=model)
+    except CodexError as error:
+        # Why it did not start stands in `systemctl status` and `codex-gateway status` then.
+        notifier = Notifier(SystemClock())
+        notifier.status(str(error))
+        notifier.close()
+        raise

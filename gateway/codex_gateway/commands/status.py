@@ -24,6 +24,7 @@ def status(as_json: bool) -> int:
     from codex_control.safe_text import one_line
 
     from codex_gateway.commands.printing import dollars, duration, local_time, put_json, put_table
+    from codex_gateway.commands.service import managed, managed_line
     from codex_gateway.ingress.admin_messages import State
     from codex_gateway.running import RunningGateway, running_pid
 
@@ -31,6 +32,7 @@ def status(as_json: bool) -> int:
     gateway = RunningGateway.find(paths)
     state = gateway.get("/admin/state", State) if gateway is not None else None
     today = _today(paths)
+    service = managed()
     if as_json:
         put_json(
             {
@@ -38,6 +40,7 @@ def status(as_json: bool) -> int:
                 "gateway": None if state is None else msgspec.to_builtins(state.gateway),
                 "endpoints": [] if state is None else msgspec.to_builtins(state.endpoints),
                 "under_way": [] if state is None else msgspec.to_builtins(state.running),
+                "service": service,
                 "today": None if today is None else msgspec.to_builtins(today),
             }
         )
@@ -65,6 +68,8 @@ def status(as_json: bool) -> int:
         for one in out:
             click.echo(f"            {one.name} is out: {one_line(one.why, 300)}")
         click.echo(f"under way   {len(state.running)} requests")
+    if service is not None:
+        click.echo(f"service     {one_line(managed_line(service), 1000)}")
     if today is not None:
         cost = f", {dollars(today.cost_usd)}" if today.cost_usd is not None else ""
         click.echo(

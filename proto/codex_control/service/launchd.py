@@ -22,7 +22,14 @@ THROTTLE_S = 10
 EXIT_TIMEOUT_S = 60
 
 
-def agent_text(label: str, command: Sequence[str], environment: Mapping[str, str], log_dir: Path) -> str:
+def agent_text(
+    label: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log_dir: Path,
+    *,
+    exit_timeout_s: int = EXIT_TIMEOUT_S,
+) -> str:
     """Return the sealed property list of the agent `label`, which runs `command serve-under-launchd`."""
     log = str(log_dir / "launchd.log")
     content = {
@@ -33,7 +40,7 @@ def agent_text(label: str, command: Sequence[str], environment: Mapping[str, str
         # Again after a crash or an error; not after an orderly end, nor when the start limit says so (exit code 0).
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": THROTTLE_S,
-        "ExitTimeOut": EXIT_TIMEOUT_S,
+        "ExitTimeOut": exit_timeout_s,
         # launchd would end what a crashed service left; the next one adopts it.
         "AbandonProcessGroup": True,
         "ProcessType": "Interactive",
