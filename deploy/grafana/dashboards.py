@@ -51,7 +51,9 @@ def _overview() -> dashboard_builder.Dashboard:
         "Codex supervisor",
         "What people ask, how long answers take, and how the children that give them are doing.",
     )
-    return _with_rows(made, {"Now": _now(), "Turns": _turns(), "Instances and children": _instances()})
+    return _with_rows(
+        made, {"Now": _now(), "Turns": _turns(), "Tasks": _tasks(), "Instances and children": _instances()}
+    )
 
 
 def _internals() -> dashboard_builder.Dashboard:
@@ -223,6 +225,61 @@ def _turns() -> Panels:
             "Events dropped because a turn passed `turns.recorded_output_limit`, for each minute.",
             PER_MINUTE,
             [per_minute("events_dropped_total", "dropped")],
+        ),
+    ]
+
+
+def _tasks() -> Panels:
+    return [
+        graph(
+            "Tasks by state",
+            "Tasks in each state, as sampled every 5 seconds; those that are pending are the depth of the queue. "
+            "Supervisors that share a queue all show the same.",
+            COUNT,
+            [total("tasks", "{{state}}", by="state")],
+        ),
+        graph(
+            "Ended tasks by outcome",
+            "Tasks that ended, for each minute, by the supervisor that ran them.",
+            PER_MINUTE,
+            [per_minute("task_ends_total", "{{outcome}}", by="outcome")],
+            stacked=True,
+        ),
+        graph(
+            "Attempts that are tried again",
+            "Attempts that failed in a way that may pass, for each minute.",
+            PER_MINUTE,
+            [per_minute("task_retries_total", "{{outcome}}", by="outcome")],
+            stacked=True,
+        ),
+        graph(
+            "Wait for a worker",
+            "From a task's acceptance to the start of its first attempt, the tasks that it comes after included.",
+            SECONDS,
+            quantiles("task_start_seconds"),
+        ),
+        graph(
+            "Time of a task",
+            "From the start of a task's first attempt to its end, waits between attempts included.",
+            SECONDS,
+            quantiles("task_run_seconds"),
+        ),
+        graph(
+            "Heartbeats and stalls",
+            "Looks at running tasks, for each minute: those that found life, those that found none (`still`: the child "
+            "lives; `dead`), and attempts interrupted after `tasks.stall_after`.",
+            PER_MINUTE,
+            [
+                per_minute("task_heartbeats_total", "heartbeats"),
+                per_minute("task_heartbeat_misses_total", "no life: {{life}}", by="life"),
+                per_minute("task_stalls_total", "stalled: {{life}}", by="life"),
+            ],
+        ),
+        graph(
+            "State files that could not be written",
+            "Tries for each minute; `codexctl task show` says why.",
+            PER_MINUTE,
+            [per_minute("task_state_file_errors_total", "failed")],
         ),
     ]
 

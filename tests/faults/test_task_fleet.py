@@ -97,7 +97,7 @@ async def test_every_task_ends_exactly_once_though_a_machine_dies(fleet: Fleet, 
     found = await events(first, of_lost)
     kinds = said(found)
     assert [kind for kind in kinds if kind in ("complete", "error")] == ["complete"]
-    warned = [event.item.event.warning.message for event in found if event.item.event.HasField("warning")]
+    warned = [event.item.event.warning.message for event in found if event.item.event.HasField("warning")]  # type: ignore[attr-defined]
     assert any("its conversation is on w2: here the task starts anew" in message for message in warned)
     ends = Counter([(await ended(first, name)).outcome for name in names])
     assert ends == {tasks_pb2.TASK_OUTCOME_COMPLETED: 1, tasks_pb2.TASK_OUTCOME_CANCELLED: 2}

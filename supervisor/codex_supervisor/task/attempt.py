@@ -108,6 +108,8 @@ class Attempt:
         self.claim = claim
         self.instance = claim.record.status.instance
         """The instance's name; empty until there is one."""
+        self.over = False
+        """Its end is written; what it ran on is being removed."""
         self._bench = bench
         self._house = bench.fleet.house
         self._reporter = Reporter(
@@ -178,6 +180,7 @@ class Attempt:
             for timer in (deadline, self._force):
                 if timer is not None:
                     timer.cancel()
+        self.over = True
         await self._remove_instance()
 
     def _arm_deadline(self) -> asyncio.TimerHandle | None:

@@ -52,6 +52,7 @@ _PRUNED_AT_ONCE = 500
 
 # What a service manager waits for the end is longer.
 _GIVE_BACK_TIMEOUT_S = 15.0
+_REMOVED_TIMEOUT_S = 10.0
 
 
 class TaskManager:
@@ -152,6 +153,8 @@ class TaskManager:
         self._stopping = True
         if self._loops:
             self._loops[0].cancel()
+        # A child that is being ended is ended: whoever freezes its instance now would leave it half way.
+        await self._wait_until(lambda: not any(attempt.over for attempt in self._attempts.values()), _REMOVED_TIMEOUT_S)
         if not self._attempts:
             return
         if self.engine.name == "sqlite" or replaced:
@@ -159,14 +162,19 @@ class TaskManager:
             return
         for attempt in list(self._attempts.values()):
             attempt.give_back("its supervisor was stopped")
-        try:
-            async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
-                while self._attempts:
-                    news = self._slots.next()
-                    await news.wait()
-        except TimeoutError:
+        if not await self._wait_until(lambda: not self._attempts, _GIVE_BACK_TIMEOUT_S):
             # Their leases end by themselves.
             _log.warning("tasks_not_given_back", extra={"tasks": sorted(self._attempts)})
+
+    async def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    news = self._slots.next()
+                    if reached():
+                        break
+                    await news.wait()
+        return reached()
 
     def _lease_s(self) -> float:
         return max(_LEASE_MIN_S, _LEASE_BEATS * self._house.config.tasks.heartbeat_interval)

@@ -63,6 +63,10 @@ async def wait_for_state(
     return found
 
 
+async def wait_for_outcome(supervisor: RunningSupervisor, outcome: str, task_id: str) -> None:
+    await wait_for(lambda: mirrored(supervisor, task_id).get("outcome") == outcome, what="the state file to say so")
+
+
 async def instances(supervisor: RunningSupervisor, *, tasks: bool) -> list[instances_pb2.Instance]:
     request = instances_pb2.ListInstancesRequest(include_tasks=tasks)
     return list((await supervisor.client.instances.List(request)).instances)
@@ -181,8 +185,12 @@ async def test_an_instance_of_a_task_is_no_sessions(faked: RunningSupervisor, fa
         return await instances(faked, tasks=True) == []
 
     await wait_for(gone, what="its instance to be forgotten")
-    history = await faked.client.history.Page(history_pb2.PageRequest())
-    assert list(history.entries) == []
+
+    async def forgotten() -> bool:
+        history = await faked.client.history.Page(history_pb2.PageRequest())
+        return not history.entries
+
+    await wait_for(forgotten, what="its turn to be forgotten")
 
 
 async def test_a_time_limit_holds_over_all_attempts(faked: RunningSupervisor, fake_codex: FakeCodex) -> None:
@@ -224,7 +232,7 @@ async def test_the_state_file_is_there_when_the_task_is_accepted(
     for name in ("T-3", "T-2", "T-1"):
         await cancel(faked, name)
         await ended(faked, name)
-        await wait_for(lambda name=name: mirrored(faked, name).get("outcome") == "cancelled")
+        await wait_for_outcome(faked, "cancelled", name)
 
 
 async def test_a_draining_supervisor_begins_no_task(faked: RunningSupervisor) -> None:
