@@ -31,7 +31,7 @@ _NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Fleet:
-    """The instances by id. `news` tells of every change, and `versions` which instance it was."""
+    """The instances by id. `news` tells of every change, and `versions` which of them it was."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -51,9 +51,14 @@ class Fleet:
             self.hold(shell, known, record.leases)
 
     def _changed(self, shell: InstanceShell) -> None:
-        self._version += 1
-        self.versions[shell.record.id] = self._version
+        if self.shells.get(shell.record.id) is shell:
+            self._version += 1
+            self.versions[shell.record.id] = self._version
         self.news.tell()
+
+    def _remove(self, shell: InstanceShell) -> None:
+        del self.shells[shell.record.id]
+        self.versions.pop(shell.record.id, None)
 
     # --- finding ----------------------------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class Fleet:
             await self.house.store.save_instance(record)
         except BaseException:
             if self.shells.get(record.id) is shell:
-                del self.shells[record.id]
+                self._remove(shell)
             raise
         self._changed(shell)
         return shell
@@ -200,22 +205,18 @@ class Fleet:
         finally:
             shell.leaving = False
         self.hold(shell, (), ())
-        del self.shells[shell.record.id]
+        self._remove(shell)
         await self.house.store.delete_instance(shell.record.id)
-        if shell.record.task is not None:
-            # There are many of them, and none comes again.
-            self.versions.pop(shell.record.id, None)
-            self.news.tell()
-            return
-        _log.info("instance_deleted", extra={"instance": shell.record.id})
-        self._changed(shell)
+        if shell.record.task is None:
+            _log.info("instance_deleted", extra={"instance": shell.record.id})
+        self.news.tell()
 
     async def forget(self, shell: InstanceShell) -> None:
         """Forget an instance that has neither a child nor turns. It is out of the table at once."""
         self.hold(shell, (), ())
         shell.leaving = True
-        del self.shells[shell.record.id]
-        self._changed(shell)
+        self._remove(shell)
+        self.news.tell()
         await self.house.store.delete_instance(shell.record.id)
 
     def configure(self, shell: InstanceShell, settings: SettingsRecord) -> None:
@@ -250,28 +251,25 @@ class Fleet:
 
         A slow reader misses intermediate states, never the last one, and costs no memory.
         """
-        # What was deleted before is no news.
-        seen = {name: version for name, version in self.versions.items() if name not in self.shells}
-        first, told_gone = True, False
+        seen: dict[str, int] = {}
+        told_gone = False
         while True:
             news = self.news.next()
-            for name in sorted(self.shells if first else self.versions):
+            for name in sorted(self.shells):
                 if only is not None and name != only.record.id:
                     continue
                 found = self.shells.get(name)
-                if found is not None and found.record.task is not None and not tasks and only is None:
+                if found is None or (found.record.task is not None and not tasks and only is None):
                     continue
                 version = self.versions.get(name, 0)
                 if seen.get(name, -1) < version:
                     seen[name] = version
-                    told_gone = found is None
+                    told_gone = False
                     yield name, found
-            for name in [name for name in seen if name not in self.versions]:
-                # A task's; others keep their version.
+            for name in [name for name in seen if name not in self.shells]:
                 del seen[name]
                 told_gone = True
                 yield name, None
-            first = False
             if only is not None and only.record.id not in self.shells:
                 if not told_gone:  # it went while the reader had the state before it
                     yield only.record.id, None

@@ -1,0 +1,83 @@
+"""The table of the instances: what is watched, and what is left of those that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from codex_control.errors import CodexUnusable
+from codex_control.paths import Paths
+from codex_control.service.clock import SystemClock
+from codex_control.service.owned_tasks import TaskSet
+from codex_control.v1 import instances_pb2
+from codex_supervisor.child.locate import CodexBinary
+from codex_supervisor.config import Config
+from codex_supervisor.house import House
+from codex_supervisor.instance.fleet import Fleet
+from codex_supervisor.metrics import Metrics
+
+from tests.unit.store.samples import opened
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """A fleet on a real store, in which nothing can be started."""
+
+    async def no_binary() -> CodexBinary:
+        raise CodexUnusable
+
+    failures: list[BaseException] = []
+    async with opened(tmp_path) as store:
+        house = House(
+            clock=SystemClock(),
+            store=store,
+            metrics=Metrics(),
+            paths=Paths(tmp_path / "config.yaml", tmp_path / "state", tmp_path / "run"),
+            config=Config(),
+            tasks=TaskSet(failures.append),
+            binary=no_binary,
+            environment={},
+            codex_home=str(tmp_path),
+        )
+        yield Fleet(house)
+        await house.tasks.cancel()
+    assert failures == []
+
+
+def ref(name: str) -> instances_pb2.InstanceRef:
+    return instances_pb2.InstanceRef(id=name)
+
+
+async def test_nothing_is_kept_of_an_instance_that_is_gone(fleet: Fleet) -> None:
+    for name in "blue", "green", "red":
+        await fleet.find_or_make(ref(name), "/")
+    blue, green = fleet.find(ref("blue")), fleet.find(ref("green"))
+    await fleet.delete(blue, force=False, timeout_s=5)
+    await fleet.forget(green)
+    # What was under way when it went is heard of late.
+    blue.turn_over("late")
+    green.turn_over("late")
+    assert set(fleet.shells) == set(fleet.versions) == {"red"}
+
+
+async def test_a_watcher_hears_once_that_an_instance_is_gone_and_of_its_namesake(fleet: Fleet) -> None:
+    first = await fleet.find_or_make(ref("blue"), "/")
+    watching = fleet.watch(None)
+    assert await anext(watching) == ("blue", first)
+    await fleet.delete(first, force=False, timeout_s=5)
+    assert await anext(watching) == ("blue", None)
+    second = await fleet.find_or_make(ref("blue"), "/")
+    assert await anext(watching) == ("blue", second)
+    await fleet.forget(second)
+    assert await anext(watching) == ("blue", None)
+
+
+async def test_a_watch_of_one_instance_ends_with_it(fleet: Fleet) -> None:
+    blue, green = await fleet.find_or_make(ref("blue"), "/"), await fleet.find_or_make(ref("green"), "/")
+    watching = fleet.watch(blue)
+    assert await anext(watching) == ("blue", blue)
+    await fleet.forget(green)
+    await fleet.forget(blue)
+    assert [change async for change in watching] == [("blue", None)]
+    assert [change async for change in fleet.watch(blue)] == [("blue", None)]
