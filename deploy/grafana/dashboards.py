@@ -281,6 +281,12 @@ def _tasks() -> Panels:
             PER_MINUTE,
             [per_minute("task_state_file_errors_total", "failed")],
         ),
+        graph(
+            "Databases of the tasks that answer",
+            "One for each supervisor. Less while a database is away: `codexctl doctor` there says why.",
+            COUNT,
+            [total("task_engine_up", "answer")],
+        ),
     ]
 
 

@@ -77,6 +77,8 @@ _RPC_GRACE_S = 0.5
 # Between two looks at whether the line in `systemctl status` is still true.
 _STATUS_INTERVAL_S = 1.0
 
+_TASKS_FIX = 'docs/tasks.md, "Engines", says what each engine needs; sessions and their asks do without'
+
 
 def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = False, notice: str = "") -> int:
     """Run the supervisor until it is told to end; return the exit code.
@@ -254,7 +256,7 @@ class Daemon:
             )
         except CodexError as error:
             # The sessions' asks matter more; whoever wants a task hears why there is none.
-            self._degrade("tasks", str(error))
+            self._hear_of_tasks(str(error))
             return missing_engine(error)
         stack.push_async_callback(engine.close)
         return engine
@@ -267,6 +269,7 @@ class Daemon:
         return TaskManager(engine, worker, self._fleet, self._asks, on_trouble=self._hear_of_tasks)
 
     def _hear_of_tasks(self, why: str) -> None:
+        self._metrics.task_engine_up.set(0 if why else 1)
         if why:
             self._degrade("tasks", why)
         else:
@@ -409,15 +412,16 @@ class Daemon:
 
     async def _examine(self) -> list[CheckResult]:
         # Rarely called, and its imports would cost memory for ever.
-        from codex_supervisor.doctor import examine, warning
+        from codex_supervisor.doctor import error, examine, warning
 
+        broken = [error("tasks", self._degraded["tasks"], _TASKS_FIX)] if "tasks" in self._degraded else []
         warned = [
             warning(
                 "Codex warns", sentence, "Codex says it at each start of a child; a restart of the service forgets it"
             )
             for sentence in self._house.codex_warnings
         ]
-        return [*await examine(self.paths, self._config, os.environ), *warned]
+        return [*await examine(self.paths, self._config, os.environ), *broken, *warned]
 
     def version(self) -> admin_pb2.VersionResponse:
         """See `rpc.admin.Supervisor`."""

@@ -200,6 +200,10 @@ class Metrics:
             "Attempts that were interrupted because nothing moved for too long, by what was found",
             {"life": ("still", "dead")},
         )
+        self.task_engine_up = self._gauge(
+            "task_engine_up", "1 while the database of the tasks answers, 0 while it is away or cannot be used"
+        )
+        self.task_engine_up.set(1)
         self.task_state_file_errors = self._counter("task_state_file_errors", "State files that could not be written")
 
         # The supervisor itself

@@ -76,6 +76,7 @@ class Reporter:
         self._told_thread = claim.record.status.thread_id
         self._told_files: tuple[str, ...] = ()
         self._told_error = mirror.error_of(claim.id)
+        self._renewed = True
         self._flush_at: float | None = None
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -120,7 +121,8 @@ class Reporter:
                 await self._flush(last=False)
             if clock.monotonic() >= look_at:
                 heart = await self._look(heart)
-                look_at = clock.monotonic() + self._next_look_s(heart)
+                # A lease that was not renewed is renewed soon: the time until it runs out goes on.
+                look_at = clock.monotonic() + (self._next_look_s(heart) if self._renewed else _RETRY_S)
 
     def _next_look_s(self, heart: Heart) -> float:
         tasks = self._house.config.tasks
@@ -159,8 +161,10 @@ class Reporter:
             raise
         except CodexError as error:
             # The task runs on. Where its lease ends meanwhile, the next write says so.
+            self._renewed = False
             _log.warning("task_lease_not_renewed", extra={"task": self.claim.id, "why": str(error)})
         else:
+            self._renewed = True
             if renewal.cancel_reason is not None:
                 self._on_cancel(renewal.cancel_reason)
         if self._mirror.error_of(self.claim.id) != self._told_error:
