@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 import yaml
-from codex_control.v1 import admin_pb2, instances_pb2, outcome_pb2
+from codex_control.v1 import admin_pb2, instances_pb2, outcome_pb2, tasks_pb2
 
 from tests.faults.watching import asking, kill_child
+from tests.integration.task.running import QUICK, ended, submit
 from tests.support.codex_home import REPOSITORY, codex_home_below, short_private_dir
 from tests.support.leaks import assert_nothing_left, child_processes, open_files
-from tests.support.model_script import Command, Cut, Status, Text, Usage
+from tests.support.model_script import Command, Cut, Stall, Status, Text, Usage
 from tests.support.prometheus import DEPLOYED, SCRAPE_INTERVAL_S, Prometheus, prometheus_of
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import Client, RunningSupervisor, ref, supervisor_of
@@ -65,6 +67,7 @@ async def watched(leak_check: None, real_codex: Path) -> AsyncIterator[tuple[Pro
         "codex": {"binary": str(real_codex)},
         "turns": {"queue_limit": 1},
         "instances": {"stop_timeout": 2, "idle_after": 1},
+        "tasks": {**QUICK, "heartbeat_interval": 0.2, "stall_after": 1},
     }
     async with StubModel() as model:
         with codex_home_below() as home, short_private_dir() as runtime_dir:
@@ -78,7 +81,8 @@ async def watched(leak_check: None, real_codex: Path) -> AsyncIterator[tuple[Pro
                     # Twice, looked at in between: a series that comes into being has no rate before its second step.
                     for number in (1, 2):
                         await work_and_trouble(supervisor, model, prometheus)
-                        await wait_for_value(prometheus, FAILED_TURNS, number)
+                        # One that the provider refused, and one of the task.
+                        await wait_for_value(prometheus, FAILED_TURNS, 2 * number)
                     yield prometheus, started
 
 
@@ -95,6 +99,7 @@ async def work_and_trouble(supervisor: RunningSupervisor, model: StubModel, prom
     await asyncio.gather(answered(client, model), recovered(supervisor, model), approval_refused(client, model))
     await provider_retried(client, model)
     await provider_failed(client, model)
+    await task_stalled(supervisor, model)
     await queue_full(supervisor, model, prometheus)
     await client.instances.Restart(instances_pb2.RestartRequest(instance=ref("worker")), timeout=20)
     await client.instances.Stop(instances_pb2.StopRequest(instance=ref("worker")), timeout=20)
@@ -138,6 +143,15 @@ async def provider_failed(client: Client, model: StubModel) -> None:
     model.script(Status(401, message="no such key"), when="refused", times=None)
     turn = await client.ask("refused", "worker")
     assert turn.outcome == outcome_pb2.OUTCOME_FAILED
+
+
+async def task_stalled(supervisor: RunningSupervisor, model: StubModel) -> None:
+    model.script(Stall(), when="a stalling task")
+    task_id = str(uuid.uuid4())
+    # A place that no file can be written to.
+    await submit(supervisor, "a stalling task", task_id, state_dir="/proc/nowhere")
+    task = await ended(supervisor, task_id)
+    assert (task.state, task.attempt) == (tasks_pb2.TASK_STATE_DONE, 2)
 
 
 async def queue_full(supervisor: RunningSupervisor, model: StubModel, prometheus: Prometheus) -> None:
