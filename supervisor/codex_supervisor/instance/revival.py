@@ -65,7 +65,7 @@ async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecor
     for run in runs:
         shell.runs[run.record.id] = run
     if child is not None:
-        shell.take_child(child)
+        shell.keeper.take(child)
         if sent is not None:
             notice = "the supervisor was restarted; the turn ran on, and is followed again"
             sent.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=notice)))
@@ -99,7 +99,7 @@ async def _adopt_newest(shell: InstanceShell, children: list[ChildRecord]) -> Aw
         # What was ours and did not answer is ended here; a stranger's process is not touched.
         found = verify(record) if record.pid > 0 else "gone"
         house.metrics.adoptions.labels(result="ended" if found == "same" else found).inc()
-        await take_down(house, record, None, shell.thread_ids(), cut=True)
+        await take_down(house, record, None, shell.keeper.thread_ids(), cut=True)
     return adopted
 
 

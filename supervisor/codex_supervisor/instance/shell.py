@@ -10,27 +10,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import assert_never
 
 import msgspec
-from codex_control.errors import ChildFailed, CodexError, CodexUnusable, LimitExceeded, TimedOut, WrongState
+from codex_control.errors import ChildFailed, CodexError, LimitExceeded, TimedOut, WrongState
 from codex_control.service.owned_tasks import News
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.cgroups import limit_memory
 from codex_supervisor.child.notifications import ConfigWarningNotification, Notification
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.child.spawn import ChildProcess
 from codex_supervisor.config import InstancesConfig
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.instance.budget import Policy, RestartBudget
-from codex_supervisor.instance.children import bring_up, take_down
 from codex_supervisor.instance.events import (
     CancelWanted,
-    ChildDied,
-    ChildReady,
     Command,
     EndTurn,
     Event,
@@ -40,15 +34,14 @@ from codex_supervisor.instance.events import (
     RestartWanted,
     RunTurn,
     Spawn,
-    StartRefused,
     StartWanted,
     StopChild,
     StopWanted,
     Tick,
-    TreeGone,
     TurnAccepted,
     TurnOver,
 )
+from codex_supervisor.instance.keeper import ChildKeeper
 from codex_supervisor.instance.notes import idled, restart_reason, state_note
 from codex_supervisor.instance.states import (
     Busy,
@@ -62,14 +55,11 @@ from codex_supervisor.instance.states import (
     state_name,
 )
 from codex_supervisor.instance.step import step
-from codex_supervisor.store.records import Cause, ChildRecord, InstanceRecord
+from codex_supervisor.store.records import Cause, InstanceRecord
 from codex_supervisor.turn.approvals import quietly
 from codex_supervisor.turn.run import TurnRun
 
 _log = logging.getLogger(__name__)
-
-# Lines of the child's error output that go with a failure.
-STDERR_TAIL_LINES = 20
 
 # Different warnings of Codex about its configuration that are told, and kept for the doctor.
 MAX_CODEX_WARNINGS = 50
@@ -104,12 +94,9 @@ class InstanceShell:
         self.core = Core(
             RestartBudget.full(policy_of(house.config.instances), house.clock.monotonic()), restarts=record.restarts
         )
-        self.child: AwakeChild | None = None
+        self.keeper = ChildKeeper(self)
         self.runs: dict[str, TurnRun] = {}
         self.since_ns = house.clock.wall_ns()
-        self.last_death = ""
-        self.died_at = 0.0
-        self.stderr_tail: list[str] = []
         self.pending_accepts = 0
         self.leaving = False
         """Set while the instance is being deleted: it takes no new turns."""
@@ -122,10 +109,6 @@ class InstanceShell:
         self._deciding = False
         self._wake: asyncio.TimerHandle | None = None
         self.news = News()
-        self._starting: asyncio.Task[None] | None = None
-        self._spawned: tuple[ChildProcess, ChildRecord] | None = None
-        self._refusal: CodexUnusable | None = None
-        self._sweeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<instance {self.record.id} {self.core.state!r} queue={len(self.core.queue)}>"
@@ -191,17 +174,13 @@ class InstanceShell:
 
     def _perform(self, command: Command) -> None:
         tasks = self.house.tasks
-        name = self.record.id
         match command:
             case Spawn(generation=generation):
-                self._starting = tasks.start(self._bring_up(generation), f"bring up {name}")
+                self.keeper.bring_up(generation)
             case StopChild(generation=generation, cut=cut):
-                tasks.start(self._take_down(generation, cut), f"take down {name}")
+                self.keeper.take_down(generation, cut=cut)
             case KillChild(generation=generation, reason=reason):
-                if self.child is not None:
-                    self.child.kill(reason)
-                else:
-                    tasks.start(self._abandon_start(generation, reason), f"abandon {name}")
+                self.keeper.kill(generation, reason)
             case RunTurn(turn=turn):
                 run, child = self.runs[turn], self.child
                 if child is not None:
@@ -222,121 +201,26 @@ class InstanceShell:
             delay = max(0.0, due - self.house.clock.monotonic())
             self._wake = asyncio.get_running_loop().call_later(delay, self.dispatch, Tick())
 
-    # --- the child --------------------------------------------------------------------------------------------------
+    # --- what the child tells and asks ------------------------------------------------------------------------------
 
-    async def _bring_up(self, generation: int) -> None:
-        started = self.house.clock.monotonic()
-        try:
-            child = await bring_up(
-                self.house,
-                instance=self.record.id,
-                generation=generation,
-                on_spawned=self._note_spawned,
-                on_notification=self.on_notification,
-                on_request=self.on_request,
-            )
-        except CodexUnusable as error:
-            self._refusal = error
-            self._start_failed()
-            self.dispatch(StartRefused(generation, str(error)))
-            return
-        except CodexError as error:
-            # The child's own failure, or a full disk that keeps its record from being written: tried again later.
-            self._start_failed()
-            self.dispatch(ChildDied(generation, str(error), self.house.random.random()))
-            return
-        if self._sweeping is not None:
-            # What is left of the last child is swept while this one starts. It must be gone before a turn goes on:
-            # one writer per thread, and no command of the old turn beside the new one's.
-            try:
-                await asyncio.shield(self._sweeping)
-            except BaseException:
-                # Whoever ends this start takes the process down.
-                await child.close()
-                raise
-        self._spawned = self._refusal = None
-        self.house.metrics.child_starts.labels(result="ready").inc()
-        self.house.metrics.start_seconds.observe(self.house.clock.monotonic() - started)
-        self.take_child(child)
-        self.dispatch(ChildReady(generation))
-
-    def _note_spawned(self, process: ChildProcess, record: ChildRecord) -> None:
-        self._spawned = (process, record)
-
-    def _start_failed(self) -> None:
-        """Keep the words of a child that never became ready, and sweep what is left of it."""
-        self.house.metrics.child_starts.labels(result="failed").inc()
-        if self._spawned is not None:
-            process, record = self._spawned
-            self._spawned = None
-            self.stderr_tail = process.stderr_tail(STDERR_TAIL_LINES)
-            self._sweep(record, process)
-
-    async def _abandon_start(self, generation: int, reason: str) -> None:
-        await self._cancel_start()
-        if self.child is not None:
-            # It became ready in this very moment: its death is watched already.
-            self.child.kill(reason)
-            return
-        self._start_failed()
-        self.dispatch(ChildDied(generation, reason, self.house.random.random()))
-
-    async def _cancel_start(self) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            await asyncio.wait([starting])
-
-    def take_child(self, child: AwakeChild) -> None:
-        """Make `child`, started or adopted, the instance's own and watch over it."""
-        self.child = child
-        if self.record.task is not None and child.record.cgroup:
-            limit_memory(Path(child.record.cgroup), self.house.config.tasks.memory_limit)
-        self.house.tasks.start(self._watch(child), f"watch {self.record.id}")
-
-    async def _watch(self, child: AwakeChild) -> None:
-        reason = await child.gone()
-        self.last_death, self.died_at = reason, self.house.clock.monotonic()
-        if self.child is not child:
-            return  # it is being taken down, and that reports by itself
-        self.child = None
-        self.stderr_tail = child.process.stderr_tail(STDERR_TAIL_LINES)
-        self._sweep(child.record, child.process)
-        await child.close()
-        self.dispatch(ChildDied(child.generation, reason, self.house.random.random()))
-
-    def _sweep(self, record: ChildRecord, process: ChildProcess | None) -> None:
-        self._sweeping = self.house.tasks.start(self._swept(self._sweeping, record, process), f"sweep {self.record.id}")
-
-    async def _swept(
-        self, earlier: asyncio.Task[None] | None, record: ChildRecord, process: ChildProcess | None
-    ) -> None:
-        await take_down(self.house, record, process, self.thread_ids(), cut=True)
-        if earlier is not None:
-            await asyncio.shield(earlier)
-
-    async def _take_down(self, generation: int, cut: bool) -> None:
-        await self._cancel_start()
-        child, self.child = self.child, None
-        process, record = (child.process, child.record) if child is not None else self._spawned or (None, None)
-        self._spawned = None
-        if record is not None:
-            await take_down(self.house, record, process, self.thread_ids(), cut=cut)
-        if child is not None:
-            await child.close()
-        if self._sweeping is not None:
-            await asyncio.shield(self._sweeping)
-        self.dispatch(TreeGone(generation))
+    @property
+    def child(self) -> AwakeChild | None:
+        """The child that is up."""
+        return self.keeper.child
 
     def owns(self, pid: int) -> bool:
         """Whether `pid` is this instance's child, up or on its way."""
-        return (self.child is not None and self.child.process.pid == pid) or (
-            self._spawned is not None and self._spawned[0].pid == pid
-        )
+        return self.keeper.owns(pid)
 
-    def thread_ids(self) -> tuple[str, ...]:
-        """The Codex threads whose processes are ours."""
-        return (self.record.thread_id,) if self.record.thread_id else ()
+    @property
+    def last_death(self) -> str:
+        """Why the last child ended, as a piece of a sentence."""
+        return self.keeper.last_death
+
+    @property
+    def died_at(self) -> float:
+        """When, on the monotonic clock."""
+        return self.keeper.died_at
 
     def on_notification(self, notification: Notification) -> None:
         """Take in what the child tells."""
@@ -375,23 +259,11 @@ class InstanceShell:
 
     async def leave_child(self) -> None:
         """Let the child run on, for the next supervisor to adopt."""
-        await self._cancel_start()
-        child, self.child = self.child, None
-        if child is not None:
-            await child.close()
-            child.process.close()
+        await self.keeper.leave()
 
     async def end_child(self) -> None:
         """End the child with all that it started; a running turn is cut off, to be carried on later."""
-        await self._cancel_start()
-        child, self.child = self.child, None
-        process, record = (child.process, child.record) if child is not None else self._spawned or (None, None)
-        if record is not None:
-            await take_down(self.house, record, process, self.thread_ids(), cut=running_turn(self.state) is not None)
-        if child is not None:
-            await child.close()
-        if self._sweeping is not None:
-            await asyncio.shield(self._sweeping)
+        await self.keeper.end(cut=running_turn(self.state) is not None)
 
     # --- wishes -----------------------------------------------------------------------------------------------------
 
@@ -422,8 +294,7 @@ class InstanceShell:
         self._want("down")
         self.dispatch(StopWanted(force))
         await self._settled(lambda state: isinstance(state, Stopped), timeout_s, "stop", "down")
-        if self._sweeping is not None:
-            await asyncio.shield(self._sweeping)
+        await self.keeper.swept()
 
     def _want(self, wanted: str) -> None:
         if wanted != self._wanted:
@@ -432,11 +303,11 @@ class InstanceShell:
 
     def _raise_failure(self) -> None:
         if isinstance(self.state, Failed):
-            if self._refusal is not None and str(self._refusal) == self.state.reason:
-                raise self._refusal
+            if self.keeper.refusal is not None and str(self.keeper.refusal) == self.state.reason:
+                raise self.keeper.refusal
             raise ChildFailed(
                 what=f"instance {self.record.id} could not be started",
-                why="; ".join([self.state.reason, *self.stderr_tail[-3:]]),
+                why="; ".join([self.state.reason, *self.keeper.stderr_tail[-3:]]),
                 next_step="run `codexctl doctor`, then `codexctl restart`",
             )
 
@@ -470,7 +341,7 @@ class InstanceShell:
         if isinstance(self.state, Failed):
             raise WrongState(
                 what=f"instance {self.record.id} has failed",
-                why="; ".join([self.state.reason, *self.stderr_tail[-3:]]),
+                why="; ".join([self.state.reason, *self.keeper.stderr_tail[-3:]]),
                 next_step=f"mend the cause, then `codexctl restart {self.record.id}`",
             )
         limit = self.house.config.turns.queue_limit

@@ -67,7 +67,7 @@ def instance_message(shell: InstanceShell) -> instances_pb2.Instance:
         turn_id=running_turn(state) or "",
         queued=len(core.queue),
         restarts=core.restarts,
-        stderr_tail=shell.stderr_tail if isinstance(state, Failed | Backoff) else [],
+        stderr_tail=shell.keeper.stderr_tail if isinstance(state, Failed | Backoff) else [],
         created_at=timestamp(record.created_ns),
         task_id=record.task.id if record.task is not None else "",
     )

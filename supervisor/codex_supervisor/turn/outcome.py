@@ -1,9 +1,13 @@
-"""From Codex's errors to outcomes, causes and a sentence with the way out. Pure."""
+"""From how a turn ended to its outcome, cause and a sentence with the way out. Pure."""
 
 from __future__ import annotations
 
-from codex_supervisor.child.conversation import TurnError
-from codex_supervisor.store.records import Cause
+from codex_supervisor.child.conversation import Turn, TurnError
+from codex_supervisor.store.records import Cause, Outcome
+from codex_supervisor.turn.draft import Draft
+
+Verdict = tuple[Outcome, Cause | None, str]
+"""Outcome, cause, and a sentence about it; empty where all went well."""
 
 # Codex's `codexErrorInfo` is a word, or an object with one key: the word. Source: the JSON schema that
 # `codex app-server generate-json-schema` writes (CodexErrorInfo).
@@ -57,3 +61,37 @@ def cause_of(error: TurnError) -> tuple[Cause, str]:
         if f"status {status}" in error.message:
             return _CAUSES[better]
     return Cause.PROVIDER, "run `codexctl doctor` and look at `codexctl logs --stderr`"
+
+
+def outcome_of(turn: Turn, draft: Draft, ending: Cause | None) -> Verdict:
+    """Return what becomes of a turn that Codex has ended; `ending` is why we wanted that, where we did."""
+    match turn.status:
+        case "completed" if draft.review and not draft.answer():
+            return Outcome.FAILED, Cause.CODEX, "the reviewer said nothing; ask again"
+        case "completed":
+            return Outcome.COMPLETED, None, ""
+        case "failed":
+            error = turn.error or draft.last_error
+            if error is None:
+                return Outcome.FAILED, Cause.CODEX, "Codex gave no reason; run `codexctl doctor`"
+            cause, next_step = cause_of(error)
+            return Outcome.FAILED, cause, f"{error.message.rstrip('.')}; {next_step}"
+        case _ if ending is not None:
+            return outcome_for(ending)
+        case _:
+            return Outcome.CANCELLED, Cause.USER, "the turn was interrupted inside Codex"
+
+
+def outcome_for(ending: Cause) -> Verdict:
+    """Return what becomes of a turn that was ended on purpose, for `ending`."""
+    match ending:
+        case Cause.USER:
+            return Outcome.CANCELLED, ending, "it was interrupted on request"
+        case Cause.TIMED_OUT:
+            return Outcome.FAILED, ending, "its time limit passed; give more with --timeout or turns.timeout"
+        case Cause.STALLED:
+            return Outcome.FAILED, ending, "it gave no sign of life for turns.stall_after; ask again"
+        case Cause.LIMIT:
+            return Outcome.FAILED, ending, "the answer is longer than turns.answer_limit; raise it or ask for less"
+        case _:
+            return Outcome.FAILED, ending, f"it was ended: {ending.value}"

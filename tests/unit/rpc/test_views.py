@@ -129,7 +129,7 @@ async def test_a_detail_says_what_people_ask(shell: InstanceShell) -> None:
 
 
 async def test_the_rest_of_an_instance(shell: InstanceShell) -> None:
-    shell.stderr_tail = ["last words"]
+    shell.keeper.stderr_tail = ["last words"]
     busy = in_state(shell, Busy(1, "a"), "b", "c")
     assert (busy.id, busy.turn_id, busy.queued, busy.workspace, busy.thread_id) == ("blue", "a", 2, "/w", "thread")
     assert busy.created_at.seconds == 5

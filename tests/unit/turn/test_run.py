@@ -35,6 +35,7 @@ from codex_supervisor.store.records import (
     TurnRequest,
 )
 from codex_supervisor.store.store import Store
+from codex_supervisor.turn import codex_turn as codex_turn_module
 from codex_supervisor.turn import run as run_module
 from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.run import TurnRun
@@ -251,7 +252,7 @@ async def test_a_turn_whose_child_died_while_the_store_was_slow_is_followed(owne
         await asyncio.sleep(0)
     slow.set()
     await wait_for(lambda: "thread/turns/list" in second.seen, what="the second drive to look for the turn")
-    await wait_for(lambda: run._codex_turn == "codex-turn")
+    await wait_for(lambda: run.codex.id == "codex-turn")
     finish(run, "the answer")
     assert (await outcome(owner)).answer == "the answer"
 
@@ -267,7 +268,7 @@ async def test_a_turn_whose_outcome_waits_for_the_disk_is_not_run_again(owner: O
     desk.before["finish_turn"] = refuse
     begin(owner, run, first)
     await wait_for(lambda: "turn/start" in first.seen)
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     finish(run, "the answer")
     await wait_for(lambda: run._ended)
     first.die()
@@ -298,7 +299,7 @@ async def test_a_start_that_cannot_be_written_down_goes_on(owner: Owner, desk: D
 
     desk.before["mark_started"] = refuse
     begin(owner, run, child)
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     for _ in range(20):
         await asyncio.sleep(0)
     finish(run, "the answer")
@@ -385,12 +386,12 @@ async def test_a_turn_that_is_cut_off_goes_on_in_the_next_child(owner: Owner) ->
 
     second.answers["turn/start"] = go_on
     driving = owner.house.tasks.start(run.run(first.awake), "turn")
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     run.feed(delta("m", "half of"))
     first.die()
     await asyncio.wait_for(driving, 5)
     begin(owner, run, second)
-    await wait_for(lambda: run._codex_turn == "codex-turn-2")
+    await wait_for(lambda: run.codex.id == "codex-turn-2")
     run.feed(completed(says("m3", "a late word of the turn that was cut off")))
     run.feed(msgspec.structs.replace(completed(says("m2", "the answer")), turn_id="codex-turn-2"))
     run.feed(TurnCompletedNotification(thread_id="thread", turn=Turn(id="codex-turn-2", status="completed")))
@@ -418,7 +419,7 @@ async def test_a_turn_that_is_cancelled_before_it_is_sent_is_not_sent(owner: Own
 async def test_a_cancelled_turn_is_interrupted_in_codex(owner: Owner) -> None:
     run, child = await accepted(owner), ScriptedChild()
     begin(owner, run, child)
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     interrupting = asyncio.get_running_loop().create_task(run.interrupt(Cause.USER))
     await wait_for(lambda: "turn/interrupt" in child.seen)
     run.feed(TurnCompletedNotification(thread_id="thread", turn=Turn(id="codex-turn", status="interrupted")))
@@ -431,10 +432,10 @@ async def test_a_cancelled_turn_is_interrupted_in_codex(owner: Owner) -> None:
 async def test_a_child_that_does_not_end_an_interrupted_turn_is_killed(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "INTERRUPT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(codex_turn_module, "INTERRUPT_TIMEOUT_S", 0.01)
     run, child = await accepted(owner), ScriptedChild()
     begin(owner, run, child)
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     await run.interrupt(Cause.USER)
     assert child.exited.done()
     assert owner.over == [], "the instance decides what follows"
@@ -444,7 +445,7 @@ async def test_a_child_that_does_not_end_an_interrupted_turn_is_killed(
 async def test_the_first_outcome_counts(owner: Owner) -> None:
     run, child = await accepted(owner), ScriptedChild()
     begin(owner, run, child)
-    await wait_for(lambda: run._codex_turn != "")
+    await wait_for(lambda: run.codex.id != "")
     await run.end(Outcome.CANCELLED, Cause.USER, "the instance was stopped")
     finish(run, "too late")
     await run.end(Outcome.FAILED, Cause.CODEX, "later still")
