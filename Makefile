@@ -57,7 +57,7 @@ $(STUBS_READY): $(TOOLS_READY) hatch_build.py $(PROTOS)
 # The dependencies as wheels, so that packages can be built, and tested, without a network.
 $(WHEELS_READY): $(READY)
 	rm -rf build/wheels
-	$(PYTHON_BIN) -m pip wheel --quiet -c constraints.txt -w build/wheels .
+	$(PYTHON_BIN) -m pip wheel --quiet -c constraints.txt -w build/wheels '.[gateway,gateway-proxy]'
 	@rm -f build/wheels/codex_supervisor-*.whl; touch $@
 
 # buf's program comes as a platform package of its own, so its install script, which only saves a start of node, is not

@@ -18,6 +18,8 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 
 from codex_control.service.program import Program
+from codex_gateway.osservice.units import UNIT as GATEWAY_UNIT
+from codex_gateway.osservice.units import unit_text as gateway_unit_text
 from codex_supervisor.osservice.units import unit_texts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,9 +51,11 @@ Section: devel
 Priority: optional
 Description: a Codex child for every Claude Code session that never loses an answer
  codex-supervisor runs one OpenAI Codex child for each Claude Code session, keeps
- it alive, and records every answer. codexctl is its command line.
+ it alive, and records every answer. codexctl is its command line. codex-gateway
+ lets Codex and Claude Code use any model provider.
  .
- The service is a systemd user unit: systemctl --user enable --now codex-supervisor
+ The services are systemd user units: systemctl --user enable --now
+ codex-supervisor, and codex-gateway where it is wanted
 """
 
 
@@ -73,8 +77,10 @@ def main() -> int:
 def fill(root: Path, wheel: Path, wheels: Path) -> None:
     """Put everything that the package installs below `root`."""
     library = root / "usr/lib/codex-supervisor"
+    # What cannot be added later with pip: the gateway, and endpoints behind proxies.
+    wanted = f"{wheel.resolve()}[gateway,gateway-proxy]"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
-    subprocess.run([*pip, "--no-compile", "--target", str(library), str(wheel)], check=True)
+    subprocess.run([*pip, "--no-compile", "--target", str(library), wanted], check=True)
     # Their launchers name the Python that builds.
     shutil.rmtree(library / "bin", ignore_errors=True)
     # Users cannot write byte code there. It is not checked against the sources: dpkg changes both together.
@@ -83,6 +89,7 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
 
     scripts = {
         "claude-codex": "codexctl.claude.launcher",
+        "codex-gateway": "codex_gateway.__main__",
         "codex-supervisor": "codex_supervisor.__main__",
         "codexctl": "codexctl.__main__",
     }
@@ -92,8 +99,10 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
         launcher.chmod(0o755)
 
     # The user manager's own PATH; `codex-supervisor install` makes a unit with the user's.
-    program = Program({"codex-supervisor": ("/usr/bin/codex-supervisor",), "codexctl": ("/usr/bin/codexctl",)}, {})
-    for name, text in unit_texts(program, SYSTEMD_VERSIONS.get(sys.version_info.minor, 999)).items():
+    program = Program({name: (f"/usr/bin/{name}",) for name in ("codex-supervisor", "codexctl", "codex-gateway")}, {})
+    systemd_version = SYSTEMD_VERSIONS.get(sys.version_info.minor, 999)
+    units = unit_texts(program, systemd_version) | {GATEWAY_UNIT: gateway_unit_text(program, systemd_version)}
+    for name, text in units.items():
         write(root / "usr/lib/systemd/user" / name, text)
 
     folder = root / "usr/share/doc/codex-supervisor"

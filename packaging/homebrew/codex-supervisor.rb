@@ -12,11 +12,12 @@ class CodexSupervisor < Formula
   def install
     # An environment of its own, with the versions that the tests ran with.
     system Formula["python@3.13"].opt_bin/"python3.13", "-m", "venv", libexec
-    system libexec/"bin/python", "-m", "pip", "install", "--constraint", "constraints.txt", "."
-    bin.install_symlink libexec/"bin/codex-supervisor", libexec/"bin/codexctl"
+    system libexec/"bin/python", "-m", "pip", "install", "--constraint", "constraints.txt", ".[gateway,gateway-proxy]"
+    bin.install_symlink %w[codex-supervisor codexctl codex-gateway].map { |name| libexec/"bin"/name }
   end
 
   # `brew services start codex-supervisor`. `codex-supervisor install` does the same with the PATH of your shell.
+  # A formula has one service: the gateway's is `codex-gateway install`.
   service do
     run [opt_bin/"codex-supervisor", "serve-under-launchd"]
     keep_alive successful_exit: false
@@ -30,5 +31,6 @@ class CodexSupervisor < Formula
   test do
     assert_match version.to_s, shell_output("#{bin}/codex-supervisor --version")
     assert_match version.to_s, shell_output("#{bin}/codexctl --version")
+    assert_match version.to_s, shell_output("#{bin}/codex-gateway --version")
   end
 end

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from codex_control import __version__
+from codex_control.errors import Exit
 
 from tests.support.codex_home import REPOSITORY
 
@@ -90,7 +91,7 @@ def names_in(wheel: Path) -> set[str]:
 
 def test_wheel_holds_every_module_the_api_and_its_stubs(wheel: Path) -> None:
     names = names_in(wheel)
-    for folder in ("proto", "supervisor", "ctl"):
+    for folder in ("proto", "supervisor", "ctl", "gateway"):
         top = REPOSITORY / folder
         wanted = {
             str(file.relative_to(top))
@@ -106,7 +107,8 @@ def test_wheel_holds_every_module_the_api_and_its_stubs(wheel: Path) -> None:
 
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names_in(wheel)}
-    assert tops == {"codex_control", "codex_supervisor", "codexctl", f"codex_supervisor-{__version__}.dist-info"}
+    ours = {"codex_control", "codex_supervisor", "codexctl", "codex_gateway"}
+    assert tops == {*ours, f"codex_supervisor-{__version__}.dist-info"}
 
 
 def test_source_archive_is_the_tree(archive: Path) -> None:
@@ -118,19 +120,65 @@ def test_source_archive_is_the_tree(archive: Path) -> None:
 
 
 def test_installed_commands_work_and_nothing_is_missing(environment: Path) -> None:
-    for command in ("codex-supervisor", "codexctl"):
+    for command in ("codex-supervisor", "codexctl", "codex-gateway"):
         assert run(environment / "bin" / command, "--version").endswith(f"{__version__}\n")
         assert "Commands" in run(environment / "bin" / command, "--help")
     assert run(*PIP, "--python", environment, "check") == "No broken requirements found.\n"
 
 
+def test_without_its_extra_the_gateway_says_how_to_get_it(environment: Path, tmp_path: Path) -> None:
+    for command in ("serve", "install"):
+        ended = subprocess.run(
+            [environment / "bin/codex-gateway", command],
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert (ended.returncode, ended.stdout) == (Exit.CONFIG, "")
+        assert ended.stderr.count("\n") == 1
+        assert "pip install 'codex-supervisor[gateway]'" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def environment_with_gateway(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and its extra `gateway`."""
+    needed(WHEELS)
+    folder = tmp_path_factory.mktemp("pipx-gateway") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    wanted = f"{wheel}[gateway]"
+    run(*PIP, "--python", folder, "install", "--quiet", "--no-compile", "--no-index", "--find-links", WHEELS, wanted)
+    return folder
+
+
+def test_with_its_extra_every_module_of_the_gateway_can_be_imported(environment_with_gateway: Path) -> None:
+    script = """
+import importlib, pkgutil, codex_gateway
+for module in pkgutil.walk_packages(codex_gateway.__path__, "codex_gateway."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    run(environment_with_gateway / "bin/python", "-I", "-W", "error", "-c", script)
+
+
+def test_with_its_extra_the_gateway_writes_a_unit_that_starts_it(
+    environment_with_gateway: Path, tmp_path: Path
+) -> None:
+    if sys.platform == "linux":
+        needed("systemctl")
+    shown = run(environment_with_gateway / "bin/codex-gateway", "install", "--dry-run", HOME=str(tmp_path))
+    assert str(environment_with_gateway / "bin/codex-gateway") in shown
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_installed_module_can_be_imported(environment: Path) -> None:
-    # The demo model and the tools for Claude Code's model need the extras of their names.
+    # The gateway, the demo model, tasks in PostgreSQL and the tools for Claude Code's model need extras.
     script = """
 import importlib, pkgutil, codex_control, codex_supervisor, codexctl
+EXTRAS = "codex_supervisor.demo.", "codex_supervisor.task.postgresql_", "codexctl.claude.mcp_"
 for package in (codex_control, codex_supervisor, codexctl):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        extra = module.name.startswith(("codex_supervisor.demo.", "codexctl.claude.mcp_"))
+        extra = module.name.startswith(EXTRAS)
         if not module.name.endswith("__main__") and not extra:
             importlib.import_module(module.name)
 """
@@ -180,12 +228,14 @@ def test_debian_package_belongs_to_root_and_only_root_may_write(package: Path) -
 
 
 def test_debian_package_works_where_it_is_unpacked(unpacked: Path) -> None:
-    for command in ("codex-supervisor", "codexctl"):
+    for command in ("codex-supervisor", "codexctl", "codex-gateway"):
         launcher = unpacked / "usr/bin" / command
         assert launcher.read_text().startswith("#!/usr/bin/python3 -I\n")
         assert os.access(launcher, os.X_OK)
         assert run(sys.executable, "-I", launcher, "--version").endswith(f"{__version__}\n")
     assert "codex-supervisor" in run(sys.executable, "-I", unpacked / "usr/bin/codex-supervisor", "--help")
+    # The gateway looks whether its own packages are there.
+    assert "[Service]" in run(sys.executable, "-I", unpacked / "usr/bin/codex-gateway", "install", "--dry-run")
 
 
 def test_debian_package_brings_the_user_units(unpacked: Path) -> None:
@@ -193,6 +243,9 @@ def test_debian_package_brings_the_user_units(unpacked: Path) -> None:
     assert 'ExecStart="/usr/bin/codex-supervisor" serve' in unit
     assert (unpacked / "usr/lib/systemd/user/codex-supervisor-sweep.service").exists()
     assert str(REPOSITORY) not in unit
+    gateway = (unpacked / "usr/lib/systemd/user/codex-gateway.service").read_text()
+    assert 'ExecStart="/usr/bin/codex-gateway" serve' in gateway
+    assert str(REPOSITORY) not in gateway
 
 
 def test_debian_package_lists_the_checksums_of_all_files(package: Path, unpacked: Path) -> None:
