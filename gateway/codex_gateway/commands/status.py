@@ -20,7 +20,7 @@ def status(as_json: bool) -> int:
     Exit code 3 where no gateway runs.
     """
     import msgspec
-    from codex_control.errors import Exit
+    from codex_control.errors import Exit, ServiceUnavailable
     from codex_control.safe_text import one_line
 
     from codex_gateway.commands.printing import dollars, duration, local_time, put_json, put_table
@@ -30,7 +30,12 @@ def status(as_json: bool) -> int:
 
     paths = GatewayPaths.from_environment()
     gateway = RunningGateway.find(paths)
-    state = gateway.get("/admin/state", State) if gateway is not None else None
+    state, silent = None, ""
+    try:
+        state = gateway.get("/admin/state", State) if gateway is not None else None
+    except ServiceUnavailable as error:
+        # What the service manager knows of one that hangs is wanted all the more.
+        silent = str(error)
     today = _today(paths)
     service = managed()
     if as_json:
@@ -47,11 +52,12 @@ def status(as_json: bool) -> int:
         return int(Exit.OK if state is not None else Exit.UNAVAILABLE)
     if state is None:
         pid = running_pid(paths)
-        click.echo(
-            "gateway     does not run: start it with `codex-gateway serve`"
-            if pid is None
-            else f"gateway     pid {pid} is starting or stopping"
-        )
+        if silent:
+            click.echo(f"gateway     {one_line(silent.removeprefix('the gateway '), 1000)}")
+        elif pid is None:
+            click.echo("gateway     does not run: start it with `codex-gateway serve` or `codex-gateway install --now`")
+        else:
+            click.echo(f"gateway     pid {pid} is starting or stopping")
     else:
         about = state.gateway
         draining = ", stopping" if about.draining else ""
