@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from codex_control.errors import BadInput, CodexError, NotFound, ServiceUnavailable
+from codex_control.gateway_paths import running_pid
 from codex_control.service.clock import SystemClock
 
 from codex_gateway.ingress.tokens import Tokens
@@ -21,36 +20,6 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 << 20
-
-
-def running_pid(paths: GatewayPaths) -> int | None:
-    """The process that holds the gateway's lock; None where no gateway runs."""
-    try:
-        descriptor = os.open(paths.lock_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        text = os.read(descriptor, 32).strip()
-        if not text.isdigit() or not _lives(int(text)):
-            return None
-        # Only now: for this moment a gateway that starts could not take its lock.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(text)
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class RunningGateway:

@@ -211,9 +211,10 @@ def reorder(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _rewrite(change: Callable[[str], str], as_json: bool) -> None:
+    from codex_control.gateway_paths import running_pid
+
     from codex_gateway.commands.printing import put_json
     from codex_gateway.config.rewriting import rewrite_config
-    from codex_gateway.running import running_pid
 
     paths = GatewayPaths.from_environment()
     config: Config = rewrite_config(paths.config_file, change)

@@ -26,7 +26,7 @@ def status(as_json: bool) -> int:
     from codex_gateway.commands.printing import dollars, duration, local_time, put_json, put_table
     from codex_gateway.commands.service import managed, managed_line
     from codex_gateway.ingress.admin_messages import State
-    from codex_gateway.running import RunningGateway, running_pid
+    from codex_gateway.running import RunningGateway
 
     paths = GatewayPaths.from_environment()
     gateway = RunningGateway.find(paths)
