@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import random
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ from codex_gateway.upstream.trial import Trial
 
 _log = logging.getLogger(__name__)
 
+MAX_OPEN_FILES = 65_536
 WATCH_EVERY_S = 1.0
 """Between two looks at the configuration's and the tokens' files."""
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -79,6 +81,7 @@ def serve(
     """
     import uvloop
 
+    allow_many_files()
     config = adapt(load_config(paths.config_file))
     for directory in (paths.state_dir, paths.runtime_dir, paths.log_dir):
         make_private_dir(directory)
@@ -410,6 +413,15 @@ class Gateway:
                 told = loop.time()
             await asyncio.sleep(0.02)
         return True
+
+
+def allow_many_files() -> None:
+    """Raise the limit of open files as far as it may go: each stream takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft < most:
+        with contextlib.suppress(ValueError, OSError):  # then it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -63,6 +63,10 @@ QUICK = Size(
     asks=10,
     instances=4,
     submit_rounds=1,
+    gateway_rounds=1,
+    gateway_s=1.0,
+    gateway_streams=100,
+    gateway_load_s=5.0,
     submits=32,
     tasks=2,
     ended_tasks=1_000,
@@ -135,9 +139,7 @@ def main() -> None:
     shown = f"{table(cases)}\n\n{_machine()}; {time.monotonic() - began:.0f} s for all"
     print(shown)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_bytes(
-        msgspec.json.format(msgspec.json.encode([case.figure() for case in cases if case.samples]), indent=1) + b"\n"
-    )
+    given.out.write_bytes(msgspec.json.format(msgspec.json.encode([case.figure() for case in cases]), indent=1) + b"\n")
     if given.page is not None:
         given.page.write_text(_with_table(given.page.read_text(), shown))
 

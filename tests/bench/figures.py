@@ -97,10 +97,6 @@ def table(cases: Iterable[Case]) -> str:
     """A table in Markdown that reads well in a terminal too."""
     rows: list[tuple[str, ...]] = [_HEADINGS]
     for case in cases:
-        if not case.samples:
-            # It could not be measured; its name says why.
-            rows.append((case.bench, case.name, "0", *[""] * (len(_HEADINGS) - 3)))
-            continue
         figure = case.figure()
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f} x {figure.ratio_to}"
         values = tuple("" if value is None else _number(value) for value in (figure.p50, figure.p99))

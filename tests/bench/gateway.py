@@ -1,7 +1,7 @@
-"""The gateway beside its rivals: nothing in between, nginx, and LiteLLM's proxy. One worker each, one stub endpoint.
+"""The gateway beside its rivals: nothing in between, nginx, LiteLLM's proxy. One worker each, one stub endpoint.
 
-The load generator, the endpoint and the rival share the machine, as they would on a user's desk. Rivals run in turn, all
-of them in each round.
+The load generator, the endpoint and the rival share the machine, as they would on a user's desk. Rivals run in turn,
+all of them in each round.
 """
 
 from __future__ import annotations
@@ -242,7 +242,10 @@ async def _gateway(stub: int, stack: AsyncExitStack) -> AsyncIterator[Rival]:
     )
     (home / "config.yaml").chmod(0o600)
     # What `codex-gateway serve` does.
-    program = "from codex_gateway.gateway import serve; from codex_gateway.paths import GatewayPaths; serve(GatewayPaths.from_environment())"
+    program = (
+        "from codex_gateway.gateway import serve; from codex_gateway.paths import GatewayPaths; "
+        "serve(GatewayPaths.from_environment())"
+    )
     environment = {
         **os.environ,
         "CODEX_GATEWAY_CONFIG": str(home / "config.yaml"),

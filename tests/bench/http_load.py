@@ -1,5 +1,5 @@
-"""A load generator for HTTP on loopback, as a program of its own: `python -m tests.bench.http_load` with a plan as JSON on
-standard input, and what it measured as JSON on standard output.
+"""A load generator for HTTP on loopback, as a program of its own: `python -m tests.bench.http_load` with a plan as JSON
+on standard input, and what it measured as JSON on standard output.
 
 Raw asyncio protocols: a client library would be slower than what it measures.
 """
@@ -145,7 +145,9 @@ async def _run(plan: Plan) -> Measured:
 def main() -> None:
     """Run one plan."""
     import uvloop
+    from codex_gateway.gateway import allow_many_files
 
+    allow_many_files()
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_run(plan))))
 

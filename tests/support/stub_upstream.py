@@ -18,7 +18,7 @@ import contextlib
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httptools
 import msgspec
@@ -104,7 +104,7 @@ class StubUpstream:
         """Set the knobs of the next request that has none yet."""
         self.planned.append(knobs or Knobs(**values))
 
-    async def __aenter__(self) -> StubUpstream:
+    async def __aenter__(self) -> Self:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -187,7 +187,12 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         seen = Seen(
-            self._parser.get_method().decode(), self._url.decode(), self._headers, b"".join(self._body), False, self._number
+            self._parser.get_method().decode(),
+            self._url.decode(),
+            self._headers,
+            b"".join(self._body),
+            False,
+            self._number,
         )
         self._seen, self._done = seen, False
         if self.stub.keep:
@@ -527,7 +532,9 @@ def main() -> None:
         events=given.events, event_bytes=given.event_bytes, gap_s=given.gap_s, first_delay_s=given.first_delay_s
     )
     import uvloop
+    from codex_gateway.gateway import allow_many_files
 
+    allow_many_files()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(_serve(given.port, knobs))
 

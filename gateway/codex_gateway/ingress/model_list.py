@@ -1,4 +1,5 @@
-"""`GET /v1/models`: what clients may name, by the configuration, and by the own lists of endpoints that name no models."""
+"""`GET /v1/models`: what clients may name, by the configuration, and by the lists of endpoints
+that name no models there."""
 
 from __future__ import annotations
 

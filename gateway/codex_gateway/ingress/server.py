@@ -1,8 +1,8 @@
 """The HTTP server: from a request on loopback to the answer of an endpoint, at the client's pace.
 
 aiohttp reads the requests. Its `keepalive_timeout` also bounds how long a head may take; the body has a time limit of
-its own here. A client that goes away cancels its handler, which closes the connection to the endpoint. A client that reads
-slowly makes `write` wait, and who waits does not read from the endpoint.
+its own here. A client that goes away cancels its handler, which closes the connection to the endpoint. A client that
+reads slowly makes `write` wait, and who waits does not read from the endpoint.
 """
 
 from __future__ import annotations
@@ -190,7 +190,9 @@ class Ingress:
             raise _Refusal(413, self._too_large(), _CLOSE)
         try:
             if request.content.is_eof():  # it came with its head; a timer would only cost
-                raw = await request.read()
+                raw = request.content.read_nowait()
+                if len(raw) > self.bounds.body:
+                    raise _Refusal(413, self._too_large(), _CLOSE)
             else:
                 async with asyncio.timeout(self.bounds.header_timeout):
                     raw = await request.read()

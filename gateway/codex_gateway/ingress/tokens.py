@@ -3,8 +3,8 @@
 Loopback is open to every user of the machine, so every request shows a token. The list of tokens (`tokens.json`) holds
 their SHA-256 alone; a token is 256 random bits, which no hash has to be slow for. The text of a token that the gateway
 made for a client by itself lies beside it in a 0600 file (`claude-code.token`), because `setup` has to write it into
-the client's settings, where it lies just as open to the same user. A token that a person asks for is shown once and kept
-nowhere.
+the client's settings, where it lies just as open to the same user. A token that a person asks for is shown once and
+kept nowhere.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """What a request meets at the door: tokens, roles, routes, bounds; every refusal in the client's own dialect."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 import asyncio
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from codex_gateway.ingress.routes import ROUTES, Page
 from codex_gateway.ingress.tokens import Role
+
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, messages, wait_for
 from tests.support.stub_upstream import Knobs, StubUpstream
 

@@ -1,5 +1,7 @@
 """What goes wrong behind the gateway, and what its client sees of it: the faults of an endpoint, one by one."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 import ssl
@@ -8,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses, wait_for
 from tests.support.certificates import self_signed
 from tests.support.stub_upstream import Knobs, StubUpstream
@@ -37,8 +40,8 @@ BEFORE_THE_FIRST_BYTE = {
     "stalls": Knobs(stalls="head"),
     "no credit": Knobs(
         status=400,
-        body=b'{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access '
-        b'the Anthropic API."}}',
+        body=b'{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to '
+        b'access the Anthropic API."}}',
     ),
     "401": Knobs(status=401, body=b'{"error":{"message":"invalid api key"}}'),
 }
@@ -137,11 +140,10 @@ async def test_an_endpoint_that_is_not_there(start: Start) -> None:
 @pytest.mark.parametrize("path", BODIES)
 async def test_429_goes_to_the_client_with_its_retry_after(start: Start, stub: StubUpstream, path: str) -> None:
     stub.always = Knobs(status=429, headers=(("retry-after", "30"),), body=b'{"error":{"message":"slow down"}}')
-    async with start(endpoints=[endpoint(stub)]) as running:
-        async with running.post(path, BODIES[path]()) as response:
-            assert response.status == 429
-            assert response.headers["Retry-After"] == "30"
-            assert "slow down" in await response.text()
+    async with start(endpoints=[endpoint(stub)]) as running, running.post(path, BODIES[path]()) as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == "30"
+        assert "slow down" in await response.text()
     assert len(stub.requests) == 1
 
 
@@ -154,7 +156,8 @@ async def test_a_failure_is_tried_again_on_the_same_endpoint(start: Start, stub:
 
 
 async def test_the_clients_own_mistake_is_not_repeated(start: Start, stub: StubUpstream, other: StubUpstream) -> None:
-    body = b'{"error":{"message":"max_tokens is too large","type":"invalid_request_error","param":"max_tokens","code":null}}'
+    error = {"message": "max_tokens is too large", "type": "invalid_request_error", "param": "max_tokens"}
+    body = msgspec.json.encode({"error": error})
     stub.plan(status=400, body=body)
     async with start(endpoints=both(stub, other)) as running:
         async with running.post("/v1/chat/completions", chat(max_tokens=10**9)) as response:

@@ -1,5 +1,7 @@
 """Clients that read slowly, go away, or come by the hundred; and how the gateway ends."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 import asyncio
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+
 from tests.integration.gateway.conftest import Start, chat, endpoint, events, messages, wait_for
 from tests.support.stub_upstream import Knobs, StubUpstream
 

@@ -1,10 +1,13 @@
 """Requests and answers on their way through, in every pair of dialects."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses
 from tests.support.stub_upstream import Knobs, StubUpstream, stream_events
 
@@ -50,7 +53,11 @@ async def test_every_client_gets_an_answer_of_every_endpoint(
 
 @pytest.mark.parametrize(("dialect", "path"), PATHS.items())
 async def test_the_same_dialect_passes_byte_for_byte(start: Start, stub: StubUpstream, dialect: str, path: str) -> None:
-    raw = b'{ "model":"stub",  "max_tokens": 5, "stream":true, "messages":[{"role":"user","content":"\\u00e4"}], "input":"a" }'
+    raw = (
+        b'{ "model":"stub",  "max_tokens": 5, "stream":true, '
+        b'"stream_options": {"include_usage":true}, '
+        b'"messages":[{"role":"user","content":"\\u00e4"}], "input":"a" }'
+    )
     async with start(endpoints=[endpoint(stub, dialects=(dialect,))]) as running:
         async with running.http.post(running.url + path, data=raw, headers=running.headers()) as response:
             got = await response.read()
@@ -102,11 +109,11 @@ async def test_overrides_change_body_and_headers(start: Start, stub: StubUpstrea
         parameter_overrides={"temperature": 0.5, "user": None, "extra.deep": 1},
         header_overrides={"X-Team": "blue", "User-Agent": None},
     )
-    async with start(endpoints=[changed]) as running:
-        async with running.post(
-            "/v1/chat/completions", chat(user="me", temperature=1), **{"User-Agent": "u"}
-        ) as response:
-            assert response.status == 200
+    async with (
+        start(endpoints=[changed]) as running,
+        running.post("/v1/chat/completions", chat(user="me", temperature=1), **{"User-Agent": "u"}) as response,
+    ):
+        assert response.status == 200
     seen = stub.requests[0]
     assert seen.json["temperature"] == 0.5
     assert seen.json["extra"] == {"deep": 1}
