@@ -21,6 +21,7 @@ def status(as_json: bool) -> int:
     """
     import msgspec
     from codex_control.errors import Exit, ServiceUnavailable
+    from codex_control.gateway_paths import running_pid
     from codex_control.safe_text import one_line
 
     from codex_gateway.commands.printing import dollars, duration, local_time, put_json, put_table
