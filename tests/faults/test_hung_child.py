@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from codex_control.v1 import instances_pb2, outcome_pb2
+from codex_control.v1 import instances_pb2, outcome_pb2, turns_pb2
 
 from tests.faults.conftest import Supervise
 from tests.faults.watching import asking, child_pid, is_running
@@ -109,3 +109,57 @@ async def test_a_turn_that_ignores_its_interrupt_is_ended_with_its_child(
         turn = await asked.turn()
         assert (turn.outcome, turn.cause) == (outcome_pb2.OUTCOME_FAILED, outcome_pb2.CAUSE_STALLED)
         assert (await supervisor.client.ask("next")).outcome == outcome_pb2.OUTCOME_COMPLETED
+
+
+async def test_a_child_that_answers_no_new_supervisor_holds_nobody_else_up(
+    with_codex: Supervise, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    async with with_codex() as supervisor:
+        other = (await supervisor.client.ask("another one", "other")).instance
+        stub_model.script(Text("half "), gate.step)
+        stub_model.script(Text("whole"), when="a question")
+        async with asking(supervisor, "a question") as asked:
+            await gate.reached()
+            await asked.reached("text")
+            silent, well = await child_pid(supervisor), await child_pid(supervisor, other)
+            await supervisor.kill()
+        os.kill(silent, signal.SIGSTOP)
+        await supervisor.start()
+        instance = await supervisor.client.instance()
+        assert instance.state == instances_pb2.INSTANCE_STATE_STARTING, "the others wait for it no longer"
+        assert "is carried on" in instance.detail
+        assert is_running(silent)
+        assert await child_pid(supervisor, other) == well
+        assert (await supervisor.client.ask("and now?", other)).outcome == outcome_pb2.OUTCOME_COMPLETED
+        gate.release()
+        again = turns_pb2.AttachRequest(turn_id=asked.request.request_id)
+        events = [answer.event async for answer in supervisor.client.turns.Attach(again, timeout=40)]
+        turn = events[-1].ended.turn
+        assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "whole")
+        (report,) = [event.recovery for event in events if event.HasField("recovery")]
+        assert "it did not answer the new supervisor" in report.what_happened
+        assert not is_running(silent)
+
+
+async def test_a_child_that_answers_a_new_supervisor_late_is_adopted(
+    with_codex: Supervise, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(Text("one and "), gate.step, Text("the same"))
+    async with with_codex() as supervisor:
+        async with asking(supervisor, "a question") as asked:
+            await gate.reached()
+            pid = await child_pid(supervisor)
+            await supervisor.kill()
+        os.kill(pid, signal.SIGSTOP)
+        await supervisor.start()
+        await supervisor.client.wait_for_state(instances_pb2.INSTANCE_STATE_STARTING)
+        os.kill(pid, signal.SIGCONT)
+        await supervisor.client.wait_for_state(instances_pb2.INSTANCE_STATE_BUSY)
+        assert (await supervisor.client.instance()).child.adopted
+        gate.release()
+        again = turns_pb2.AttachRequest(turn_id=asked.request.request_id)
+        events = [answer.event async for answer in supervisor.client.turns.Attach(again, timeout=40)]
+        turn = events[-1].ended.turn
+        assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "one and the same", 0)

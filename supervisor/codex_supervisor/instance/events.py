@@ -78,6 +78,17 @@ class ChildAdopted:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildFound:
+    """The child of an earlier supervisor was verified and has not answered yet; `turn` is the turn that it may run.
+
+    `ChildReady` follows, or `ChildDied`.
+    """
+
+    generation: int
+    turn: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChildDied:
     """The child is gone, or never came up. `jitter` is a random number in [0, 1) for the back-off."""
 
@@ -138,6 +149,7 @@ Event = (
     | CancelWanted
     | ChildReady
     | ChildAdopted
+    | ChildFound
     | ChildDied
     | StartRefused
     | TreeGone

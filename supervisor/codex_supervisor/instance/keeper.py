@@ -6,10 +6,11 @@ What it was told to do comes back as an event: `ChildReady`, `StartRefused`, `Ch
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from codex_control.errors import CodexError, CodexUnusable
+from codex_control.errors import ChildFailed, CodexError, CodexUnusable
 
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.cgroups import limit_memory
@@ -56,7 +57,8 @@ class ChildKeeper:
         self.refusal: CodexUnusable | None = None
         """Why the last start could not work."""
         self._starting: asyncio.Task[None] | None = None
-        self._spawned: tuple[ChildProcess, ChildRecord] | None = None
+        self._spawned: tuple[ChildProcess | None, ChildRecord] | None = None
+        """The child that is on its way; without its process where it is still to be adopted."""
         self._sweeping: asyncio.Task[None] | None = None
 
     @property
@@ -66,7 +68,7 @@ class ChildKeeper:
     def owns(self, pid: int) -> bool:
         """Whether `pid` is this instance's child, up or on its way."""
         return (self.child is not None and self.child.process.pid == pid) or (
-            self._spawned is not None and self._spawned[0].pid == pid
+            self._spawned is not None and self._spawned[1].pid == pid
         )
 
     def thread_ids(self) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ class ChildKeeper:
         if self._spawned is not None:
             process, record = self._spawned
             self._spawned = None
-            self.stderr_tail = process.stderr_tail(STDERR_TAIL_LINES)
+            self.stderr_tail = process.stderr_tail(STDERR_TAIL_LINES) if process is not None else []
             self._sweep(record, process)
 
     def _died(self, generation: int, reason: str) -> None:
@@ -148,6 +150,37 @@ class ChildKeeper:
         self._sweep(child.record, child.process)
         await child.close()
         self._died(child.generation, reason)
+
+    def await_adoption(
+        self, record: ChildRecord, adopting: asyncio.Task[AwakeChild], is_wanted: Callable[[AwakeChild], bool]
+    ) -> None:
+        """Take the child of `record` once it answers the `adopting` that is under way, where it `is_wanted` then.
+
+        `ChildReady` follows, or `ChildDied` where the child did not answer: it is ended.
+        """
+        self._spawned = (None, record)
+        waiting = self._await_adoption(record, adopting, is_wanted)
+        self._starting = self._house.tasks.start(waiting, f"adopt {self._name}")
+
+    async def _await_adoption(
+        self, record: ChildRecord, adopting: asyncio.Task[AwakeChild], is_wanted: Callable[[AwakeChild], bool]
+    ) -> None:
+        try:
+            child = await adopting
+        except ChildFailed as error:
+            reason = f"it did not answer the new supervisor ({error.why or error.what})"
+        else:
+            if is_wanted(child):
+                self._spawned = None
+                self.take(child)
+                self._owner.dispatch(ChildReady(record.generation))
+                return
+            await child.close()
+            reason = "the turn that it ran was given up"
+        self.last_death, self.died_at = reason, self._house.clock.monotonic()
+        self._house.metrics.adoptions.labels(result="ended").inc()
+        self._start_failed()
+        self._died(record.generation, reason)
 
     # --- down -------------------------------------------------------------------------------------------------------
 

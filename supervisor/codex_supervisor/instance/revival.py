@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 
 from codex_control.errors import ChildFailed
 from codex_control.v1 import turns_pb2
@@ -13,13 +15,18 @@ from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.identity import living_tokens, verify
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import adopt_child, end_unknown, take_down
-from codex_supervisor.instance.events import CancelWanted, ChildAdopted, TurnAccepted, TurnFound
+from codex_supervisor.instance.events import CancelWanted, ChildAdopted, ChildFound, TurnAccepted, TurnFound
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
+from codex_supervisor.instance.states import running_turn
 from codex_supervisor.store.records import Cause, ChildRecord, InstanceRecord, Outcome, TurnRecord
 from codex_supervisor.turn.run import TurnRun
 
 _log = logging.getLogger(__name__)
+
+# How long an adoption may hold readiness up. A child that works answers within milliseconds; one that is silent is
+# waited for beside the others' asks, and its instance is starting until then.
+_PROMPT_S = 1.0
 
 _PAGE_EVENTS = 500
 _PAGE_BYTES = 4 << 20
@@ -28,7 +35,8 @@ _PAGE_BYTES = 4 << 20
 async def revive(fleet: Fleet, asks: Asks) -> None:
     """Adopt or end every recorded child, and give every turn without outcome back to its instance.
 
-    Returns when each child is in hand or proven gone; the turns then go on by themselves.
+    Returns when each child is in hand, proven gone, or silent; the turns then go on by themselves. An instance with a
+    silent child is starting until it answers, or is given up.
     """
     store = fleet.house.store
     # Before anything is spawned: those would be unknown too.
@@ -58,20 +66,24 @@ async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecor
             run = await _revived_run(asks, forgotten, turn)
             await run.end(Outcome.FAILED, Cause.SUPERVISOR_LOST, f"its instance {name} was deleted")
         return
-    child = await _adopt_newest(shell, children)
+    found = await _find_child(shell, children)
     runs = [await _revived_run(asks, shell, turn) for turn in turns]
     # One turn runs at a time, so the first one alone can have been sent.
     sent = runs[0] if runs and runs[0].record.sent_ns is not None else None
     for run in runs:
         shell.runs[run.record.id] = run
-    if child is not None:
-        shell.keeper.take(child)
-        if sent is not None:
-            notice = "the supervisor was restarted; the turn ran on, and is followed again"
-            sent.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=notice)))
-        shell.dispatch(ChildAdopted(child.generation, sent.record.id if sent else None))
-    elif sent is not None:
-        shell.dispatch(TurnFound(sent.record.id))
+    match found:
+        case AwakeChild() as child:
+            shell.keeper.take(child)
+            _note_adopted(shell, sent, child)
+            shell.dispatch(ChildAdopted(child.generation, sent.record.id if sent else None))
+        case _Silent() as silent:
+            shell.dispatch(ChildFound(silent.record.generation, sent.record.id if sent else None))
+            shell.keeper.await_adoption(silent.record, silent.adopting, partial(_is_wanted, shell, sent))
+        case None if sent is not None:
+            shell.dispatch(TurnFound(sent.record.id))
+        case None:
+            pass
     for run in runs:
         if run is not sent:
             shell.dispatch(TurnAccepted(run.record.id))
@@ -81,26 +93,56 @@ async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecor
             shell.dispatch(CancelWanted(run.record.id, cause))
 
 
-async def _adopt_newest(shell: InstanceShell, children: list[ChildRecord]) -> AwakeChild | None:
-    house = shell.house
-    adopted: AwakeChild | None = None
+@dataclass(frozen=True, slots=True)
+class _Silent:
+    """A child that is ours and has not answered yet."""
+
+    record: ChildRecord
+    adopting: asyncio.Task[AwakeChild]
+
+
+async def _find_child(shell: InstanceShell, children: list[ChildRecord]) -> AwakeChild | _Silent | None:
+    """Return the newest child, adopted or still silent, or None; what else there is of the others is ended."""
+    found: AwakeChild | _Silent | None = None
     for record in sorted(children, key=lambda child: child.generation, reverse=True):
-        if adopted is None and record.pid > 0:
-            try:
-                adopted = await adopt_child(
-                    house, record, on_notification=shell.on_notification, on_request=shell.on_request
-                )
-            except ChildFailed as error:
-                _log.info("child_not_adopted", extra={"instance": record.instance, "error": str(error)})
-            else:
-                house.metrics.adoptions.labels(result="adopted").inc()
-                _log.info("child_adopted", extra={"instance": record.instance, "pid": record.pid})
-                continue
+        if found is None and record.pid > 0 and (found := await _adopt(shell, record)) is not None:
+            continue
         # What was ours and did not answer is ended here; a stranger's process is not touched.
-        found = verify(record) if record.pid > 0 else "gone"
-        house.metrics.adoptions.labels(result="ended" if found == "same" else found).inc()
-        await take_down(house, record, None, shell.keeper.thread_ids(), cut=True)
-    return adopted
+        is_ours = verify(record) if record.pid > 0 else "gone"
+        shell.house.metrics.adoptions.labels(result="ended" if is_ours == "same" else is_ours).inc()
+        await take_down(shell.house, record, None, shell.keeper.thread_ids(), cut=True)
+    return found
+
+
+async def _adopt(shell: InstanceShell, record: ChildRecord) -> AwakeChild | _Silent | None:
+    house = shell.house
+    connecting = adopt_child(house, record, on_notification=shell.on_notification, on_request=shell.on_request)
+    adopting = asyncio.get_running_loop().create_task(connecting, name=f"adopt {record.instance}")
+    await asyncio.wait({adopting}, timeout=_PROMPT_S)
+    if not adopting.done():
+        _log.warning("child_silent", extra={"instance": record.instance, "pid": record.pid})
+        return _Silent(record, adopting)
+    try:
+        return adopting.result()
+    except ChildFailed as error:
+        _log.info("child_not_adopted", extra={"instance": record.instance, "error": str(error)})
+        return None
+
+
+def _is_wanted(shell: InstanceShell, sent: TurnRun | None, child: AwakeChild) -> bool:
+    """Say whether a child that has answered at last may still be taken: not where its turn was ended meanwhile."""
+    if sent is not None and running_turn(shell.state) != sent.record.id:
+        return False
+    _note_adopted(shell, sent, child)
+    return True
+
+
+def _note_adopted(shell: InstanceShell, sent: TurnRun | None, child: AwakeChild) -> None:
+    shell.house.metrics.adoptions.labels(result="adopted").inc()
+    _log.info("child_adopted", extra={"instance": shell.record.id, "pid": child.record.pid})
+    if sent is not None:
+        notice = "the supervisor was restarted; the turn ran on, and is followed again"
+        sent.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=notice)))
 
 
 async def _revived_run(asks: Asks, shell: InstanceShell, turn: TurnRecord) -> TurnRun:

@@ -21,6 +21,7 @@ from codex_supervisor.instance.events import (
     CancelWanted,
     ChildAdopted,
     ChildDied,
+    ChildFound,
     ChildReady,
     Command,
     EndTurn,
@@ -97,6 +98,8 @@ class _Step:
                 return self._child_ready(generation)
             case ChildAdopted(generation=generation, turn=turn):
                 return self._child_adopted(generation, turn)
+            case ChildFound(generation=generation, turn=turn):
+                return self._child_found(generation, turn)
             case ChildDied(generation=generation, reason=reason, jitter=jitter):
                 return self._child_died(generation, reason, jitter)
             case StartRefused(generation=generation, reason=reason):
@@ -282,6 +285,10 @@ class _Step:
         if turn is not None:
             return replace(core, state=Busy(generation, turn)), (RunTurn(generation, turn),)
         return self._next_turn(core, generation)
+
+    def _child_found(self, generation: int, turn: str | None) -> Decision:
+        state = Starting(generation, self.now + self.policy.start_timeout_s, turn)
+        return replace(self.core, state=state, generation=generation), ()
 
     def _child_died(self, generation: int, reason: str, jitter: float) -> Decision:
         state = self.core.state

@@ -7,6 +7,7 @@ from codex_supervisor.instance.events import (
     CancelWanted,
     ChildAdopted,
     ChildDied,
+    ChildFound,
     ChildReady,
     Event,
     HibernateWanted,
@@ -58,7 +59,8 @@ class Life(RuleBasedStateMachine):
     wanted = "down"
 
     @initialize(
-        policy=st.sampled_from(POLICIES), found=st.sampled_from(["nothing", "turn", "idle child", "busy child"])
+        policy=st.sampled_from(POLICIES),
+        found=st.sampled_from(["nothing", "turn", "idle child", "busy child", "silent child"]),
     )
     def begin(self, policy: Policy, found: str) -> None:
         """A new instance, or one that an earlier supervisor left."""
@@ -66,7 +68,7 @@ class Life(RuleBasedStateMachine):
         self.world = World(policy, now=1234.567891)
         if found != "nothing":
             self.wanted = "up"
-        if found in ("turn", "busy child"):
+        if found in ("turn", "busy child", "silent child"):
             self.world.accepted.append("found")
             self.world.sent.append("found")
         match found:
@@ -78,6 +80,9 @@ class Life(RuleBasedStateMachine):
             case "busy child":
                 self.world.ready = 7
                 self.world.tell(ChildAdopted(7, "found"))
+            case "silent child":
+                self.world.starting = 7
+                self.world.tell(ChildFound(7, "found"))
             case _:
                 pass
 

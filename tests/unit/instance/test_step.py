@@ -10,6 +10,7 @@ from codex_supervisor.instance.events import (
     CancelWanted,
     ChildAdopted,
     ChildDied,
+    ChildFound,
     ChildReady,
     EndTurn,
     Event,
@@ -432,3 +433,15 @@ def test_an_adopted_idle_child_waits() -> None:
 def test_a_sent_turn_without_a_child_gets_a_new_one_before_those_that_wait() -> None:
     story = Story().hears(TurnFound("a"), Spawn(1)).hears(TurnAccepted("b")).is_now(Starting(1, 30.0, "a"), "b")
     story.hears(ChildReady(1), RunTurn(1, "a")).hears(TurnOver("a"), RunTurn(1, "b"))
+
+
+def test_a_child_that_was_found_and_is_silent_is_starting_until_it_answers() -> None:
+    story = Story().hears(ChildFound(7, "a")).is_now(Starting(7, 30.0, carry_on="a"))
+    story.hears(TurnAccepted("b")).hears(ChildReady(7), RunTurn(7, "a")).is_now(Busy(7, "a"), "b")
+    story = Story().hears(ChildFound(7, None)).hears(TurnAccepted("a")).hears(ChildReady(7), RunTurn(7, "a"))
+
+
+def test_a_child_that_was_found_and_stays_silent_is_replaced() -> None:
+    story = Story().hears(ChildFound(7, "a")).hears(ChildDied(7, "it did not answer", 0.5), Spawn(8))
+    story.is_now(Starting(8, 30.0, carry_on="a")).restarts(1)
+    Story().hears(ChildFound(7, "a")).hears(StopWanted(FORCE), cancelled("a"), StopChild(7, cut=True))
