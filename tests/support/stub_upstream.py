@@ -50,6 +50,14 @@ class Knobs:
     """An event in mid-stream that is no JSON."""
     overloaded: bool = False
     """200, and the first event of the stream is an overload error."""
+    begins: bool = False
+    """With `overloaded`: the events without content come before the error, as many endpoints send them."""
+    bare: bool = False
+    """The stream's last event lacks its blank line."""
+    empty: bool = False
+    """The stream has no event at all."""
+    fails_midway: bool = False
+    """The overload error comes in the middle of the stream, and the stream ends."""
     chunk_bytes: int = 0
     """Cuts what it sends into pieces of this size, each a write of its own."""
     garbage: bool = False
@@ -410,8 +418,15 @@ def stream_events(path: str, knobs: Knobs, model: str) -> list[bytes]:
         begin, middle, end = _responses_stream(text, knobs.events, model)
     else:
         begin, middle, end = _chat_stream(text, knobs.events, model, knobs.answer_id)
+    if knobs.empty:
+        return [b": hello\n\n"]
+    error = _OVERLOADED[path.rsplit("/", 1)[-1]]
     if knobs.overloaded:
-        return [_OVERLOADED[path.rsplit("/", 1)[-1]]]
+        return [*(begin[:1] if knobs.begins else ()), error.removesuffix(b"\n\n") if knobs.bare else error]
+    if knobs.fails_midway:
+        return [*begin, *middle, error]
+    if knobs.bare:
+        end[-1] = end[-1].removesuffix(b"\n\n")
     if knobs.malformed:
         middle.insert(len(middle) // 2, b"data: {this is no JSON\n\n")
     return begin + middle + ([] if knobs.no_end else end)

@@ -22,6 +22,7 @@ from codex_gateway.dialect.neutral import (
     Failed,
     Finished,
     Ping,
+    Started,
     StopReason,
     Usage,
     UsageSeen,
@@ -78,6 +79,19 @@ def end_error(end: UpstreamEnd | None) -> Error:
     return INCOMPLETE if end is None else _END_ERRORS[end]
 
 
+OF_THE_REQUEST: Final = frozenset((ErrorKind.BAD_REQUEST, ErrorKind.CONTEXT_LENGTH, ErrorKind.TOO_LARGE))
+"""What every endpoint would refuse."""
+
+
+def may_fail_over(error: Error, client: Dialect) -> bool:
+    """Whether an error in place of an answer is kept back, for another endpoint or an answer with a status.
+
+    What is wrong with the request itself is told to a Responses client in its stream: Codex knows a full context window
+    by the code of `response.failed`, and not by an answer with status 400.
+    """
+    return client is not Dialect.RESPONSES or error.kind not in OF_THE_REQUEST
+
+
 class Reader(Protocol):
     """Reads one endpoint's answer."""
 
@@ -132,7 +146,10 @@ class ConvertedStream:
         self._reader = READERS[way_back.upstream]()
         self._restorer = Restorer(way_back)
         self._writer: Writer = _WRITERS[way_back.client](way_back, created_s, answer_id)
+        self._client = way_back.client
         self._given = False
+        self._waiting: list[bytes] = []
+        """The beginning of an answer that has no content yet."""
 
     def __repr__(self) -> str:
         return f"<ConvertedStream {type(self._reader).__name__} {type(self._writer).__name__} {self.outcome}>"
@@ -166,8 +183,16 @@ class ConvertedStream:
             given += self._write([Failed(end_error(error))])
         return given
 
+    def release(self) -> list[bytes]:
+        """See StreamConversion."""
+        waiting, self._waiting = self._waiting, []
+        self._given = self._given or bool(waiting)
+        return waiting
+
     def keep_alive(self) -> bytes:
         """See StreamConversion."""
+        if self._waiting:
+            return b"".join(self.release())
         return b"" if self.outcome is not None else self._writer.keep_alive()
 
     def _read(self, raw: list[sse.Event]) -> list[bytes]:
@@ -196,12 +221,14 @@ class ConvertedStream:
             if kind is UsageSeen:
                 self.usage = event.usage  # type: ignore[union-attr]
             elif kind is Failed:
-                self.outcome = Outcome(error=event.error)  # type: ignore[union-attr]
-                if not self._given and not given:
+                error = event.error  # type: ignore[union-attr]
+                self.outcome = Outcome(error=error)
+                if not self._given and not given and may_fail_over(error, self._client):
                     # Another endpoint may still be asked; the client gets an answer with a status.
-                    self.first_event_error = event.error  # type: ignore[union-attr]
+                    self.first_event_error = error
+                    self._waiting.clear()
                     return []
-            elif kind is Ping and not (self._given or given):
+            elif kind is Ping and not (self._given or given or self._waiting):
                 continue
             try:
                 written = write(event)
@@ -213,7 +240,14 @@ class ConvertedStream:
                 self.outcome = Outcome(error=error)
                 written = write(Failed(error))
             if written:
-                given.append(written)
+                if self._given or given:
+                    given.append(written)
+                elif kind is Started or kind is Ping:
+                    # An error may be next, and then another endpoint can still be asked.
+                    self._waiting.append(written)
+                else:
+                    given += [*self._waiting, written]
+                    self._waiting.clear()
             if kind is Finished and self.outcome is None:
                 self.outcome = _finished(event)  # type: ignore[arg-type]
             if self.outcome is not None:

@@ -59,7 +59,7 @@ class StreamConversion(Protocol):
     usage: Usage
     """Tokens so far."""
     first_event_error: Error | None
-    """Set where the very first event was an error; nothing has then been given out, so that another endpoint may be
+    """Set where an error came before any content; nothing has then been given out, so that another endpoint may be
     asked."""
     outcome: Outcome | None
     """Set once the answer ended."""
@@ -69,6 +69,10 @@ class StreamConversion(Protocol):
 
     def end(self, error: UpstreamEnd | None = None) -> list[bytes]:
         """The endpoint's stream ended: what the client still has to get. Nothing where it has got an end already."""
+
+    def release(self) -> list[bytes]:
+        """The beginning of an answer that is held until its first event with content. After it no other endpoint may
+        be asked, so call it only where that event is long in coming."""
 
     def keep_alive(self) -> bytes:
         """What to send to a client that has got nothing for a while."""
@@ -92,7 +96,7 @@ class Conversion(Struct, frozen=True):
         :param answer_id: the answer's id where the endpoint gives none
         """
         if self.pass_through:
-            return PassThrough(self.way_back.client, self._model_to_echo())
+            return PassThrough(self.way_back.client, self._model_to_echo(), drops_usage=not self.way_back.include_usage)
         return ConvertedStream(self.way_back, created_s=created_s, answer_id=answer_id)
 
     def answer(self, body: JsonObject, *, created_s: int = 0, answer_id: str = "") -> JsonObject:

@@ -12,7 +12,7 @@ from codex_gateway.dialect.chat.errors import read_error_object as read_openai_e
 from codex_gateway.dialect.chat.errors import write_error as write_openai_error
 from codex_gateway.dialect.chat.stop import read_stop as read_chat_stop
 from codex_gateway.dialect.chat.usage import read_usage as read_chat_usage
-from codex_gateway.dialect.conversion import Outcome, UpstreamEnd, end_error
+from codex_gateway.dialect.conversion import Outcome, UpstreamEnd, end_error, may_fail_over
 from codex_gateway.dialect.facts import WayBack
 from codex_gateway.dialect.malformed import MISSHAPEN
 from codex_gateway.dialect.messages.errors import read_error_object as read_messages_error
@@ -47,10 +47,16 @@ class PassThrough:
     """See StreamConversion. Gives out whole events, with the bytes that they came in.
 
     :param model_to_echo: the model's name that the client knows, where the endpoint's is another
+    :param drops_usage: Chat's usage-only chunk was asked for by the gateway alone: the client does not get it
     """
 
     def __init__(
-        self, dialect: Dialect, model_to_echo: str | None = None, *, max_event_bytes: int = MAX_EVENT_BYTES
+        self,
+        dialect: Dialect,
+        model_to_echo: str | None = None,
+        *,
+        drops_usage: bool = False,
+        max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self.usage = Usage()
         self.first_event_error: Error | None = None
@@ -59,8 +65,13 @@ class PassThrough:
         self._model = None if model_to_echo is None else msgspec.json.encode(model_to_echo)
         self._sse = SseReader(max_event_bytes)
         self._held = bytearray()
+        """The beginning of an event."""
+        self._waiting = bytearray()
+        """Whole events without content, until another event tells that the answer has begun."""
+        self._drops_usage = drops_usage and dialect is Dialect.CHAT
         self._given = False
-        self._seen = False
+        self._begun = False
+        """An event with content, or an end, was seen."""
         self._stop: Finished | None = None
         self._broken = False
         self._response: JsonObject = {}
@@ -87,15 +98,17 @@ class PassThrough:
             return self._fail(Error(ErrorKind.UNAVAILABLE, f"The endpoint sent {why}.", status=502))
         for event in events:
             self._look(event)
-            self._seen = True
         if self.first_event_error is not None:
             return []
         whole = self._cut(data)
-        # Comments alone are no answer: another endpoint may still be asked.
-        if not whole or not (events or self._given):
-            return []
-        self._given = True
-        return [whole if self._model is None else self._echo(whole, self._model)]
+        if self._drops_usage:
+            whole = _without_usage(whole)
+        if not self._given:
+            self._waiting += whole
+            if not self._begun:
+                return []
+            whole = self._release()
+        return [self._told(whole)] if whole else []
 
     def end(self, error: UpstreamEnd | None = None) -> list[bytes]:
         """See StreamConversion."""
@@ -108,11 +121,15 @@ class PassThrough:
                 self._look(event)
             if self.first_event_error is not None:
                 return []
-            if events or self._given:
-                # With the blank line that is missing, or the half of a line end that came last.
-                rest = bytes(self._held) + (b"\n\n" if events else b"")
-                given.append(rest if self._model is None else self._echo(rest, self._model))
-                self._given = True
+            # With the blank line that is missing, or the half of a line end that came last.
+            rest = bytes(self._held) + (b"\n\n" if events else b"")
+            if self._drops_usage:
+                rest = _without_usage(rest)
+            if not self._given:
+                self._waiting += rest
+                rest = self._release() if self._begun else b""
+            if rest:
+                given.append(self._told(rest))
         self._held.clear()
         if self._stop is not None and self.outcome is None:
             # The reason was told; what is missing is [DONE] or message_stop.
@@ -122,8 +139,15 @@ class PassThrough:
             return given
         return given + self._fail(end_error(error))
 
+    def release(self) -> list[bytes]:
+        """See StreamConversion."""
+        whole = self._release()
+        return [self._told(whole)] if whole else []
+
     def keep_alive(self) -> bytes:
         """See StreamConversion. Given out between whole events only."""
+        if self._waiting:
+            return b"".join(self.release())
         if self.outcome is not None:
             return b""
         if self._dialect is Dialect.MESSAGES:
@@ -131,6 +155,15 @@ class PassThrough:
         if self._dialect is Dialect.RESPONSES and self._given:
             return KEEP_ALIVE
         return comment_bytes("keep-alive")
+
+    def _release(self) -> bytes:
+        whole = bytes(self._waiting)
+        self._waiting.clear()
+        self._given = self._given or bool(whole)
+        return whole
+
+    def _told(self, whole: bytes) -> bytes:
+        return whole if self._model is None else self._echo(whole, self._model)
 
     def _cut(self, data: bytes) -> bytes:
         """All up to the last blank line. What begins behind it is held."""
@@ -200,21 +233,24 @@ class PassThrough:
             self._watch(event)
         except MISSHAPEN:
             # What is not in its dialect's form is the client's to judge.
-            return
+            self._begun = True
 
     def _told_error(self, error: Error) -> None:
         self.outcome = Outcome(error=error)
         self._stop = None
-        if not self._seen and not self._given:
+        if not self._begun and not self._given and may_fail_over(error, self._dialect):
             self.first_event_error = error
+        self._begun = True
 
     def _watch_messages(self, event: Event) -> None:
         name = event.name
         if name == "content_block_delta" or (not name and b'"content_block_delta"' in event.data[:64]):
+            self._begun = True
             return
         if not name or name in ("message_start", "message_delta", "message_stop", "error"):
             told = _decoded(event.data)
-            match told.get("type") or name:
+            name = str(told.get("type") or name)
+            match name:
                 case "message_start":
                     self._count_messages(told.get("message"))
                 case "message_delta":
@@ -228,6 +264,8 @@ class PassThrough:
                     self._told_error(read_messages_error(told.get("error")))
                 case _:
                     pass
+        if name not in ("message_start", "ping"):
+            self._begun = True
 
     def _count_messages(self, holder: Any) -> None:
         if isinstance(holder, dict):
@@ -236,10 +274,11 @@ class PassThrough:
     def _watch_chat(self, event: Event) -> None:
         data = event.data
         if data[:1] != b"{":
+            self._begun = True
             if data.strip() == b"[DONE]" and self.outcome is None:
                 self.outcome = Outcome(self._stop.reason if self._stop else StopReason.END)
             return
-        if self._seen and not _TELLING_CHUNK.search(data):
+        if self._begun and not _TELLING_CHUNK.search(data):
             return
         told = _decoded(data)
         if told.get("error") is not None:
@@ -251,13 +290,13 @@ class PassThrough:
         for choice in told.get("choices") or ():
             if isinstance(choice, dict) and choice.get("finish_reason"):
                 self._stop = read_chat_stop(str(choice["finish_reason"]), choice.get("stop_reason"), refused=False)
+        self._begun = self._begun or not _is_empty(told)
 
     def _watch_responses(self, event: Event) -> None:
         # Deltas are most of a stream, and their names tell what they are.
         name = event.name
-        if name and name not in _TELLING_EVENTS:
-            return
-        if not name and b".delta" in event.data[:64]:
+        if (name and name not in _TELLING_EVENTS) or (not name and b".delta" in event.data[:64]):
+            self._begun = True
             return
         told = _decoded(event.data)
         kind = str(told.get("type") or name)
@@ -268,6 +307,7 @@ class PassThrough:
             return
         response = told.get("response")
         if kind not in _TELLING_EVENTS or not isinstance(response, dict):
+            self._begun = True
             return
         self._response = {"id": response.get("id"), "model": response.get("model")}
         usage = read_responses_usage(response.get("usage"), response.get("service_tier"))
@@ -280,6 +320,37 @@ class PassThrough:
                 self._told_error(end.error)
             else:
                 self.outcome = Outcome(end.reason)
+            self._begun = True
+
+
+def _is_empty(chunk: JsonObject) -> bool:
+    """Whether a chunk says nothing: a role alone, or what Azure found in the prompt."""
+    if chunk.get("usage"):
+        return False
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if choice.get("finish_reason") or choice.get("message") or any(delta[key] for key in delta if key != "role"):
+            return False
+    return True
+
+
+def _without_usage(whole: bytes) -> bytes:
+    """Whole events of Chat without those that tell tokens and nothing else."""
+    if not _NO_CHOICES.search(whole):
+        return whole
+    kept: list[bytes] = []
+    begin = 0
+    for end in [*(found.end() for found in _BOUNDARY.finditer(whole)), len(whole)]:
+        block = whole[begin:end]
+        begin = end
+        if not (_NO_CHOICES.search(block) and _tells_usage_alone(block)):
+            kept.append(block)
+    return b"".join(kept)
+
+
+def _tells_usage_alone(block: bytes) -> bool:
+    told = next((_decoded(event.data) for event in SseReader().feed(block + b"\n\n")), {})
+    return bool(told.get("usage")) and not told.get("choices") and not told.get("error")
 
 
 def _decoded(data: bytes) -> JsonObject:
@@ -292,6 +363,7 @@ def _decoded(data: bytes) -> JsonObject:
 
 
 _TELLING_CHUNK: Final = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:')
+_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _TELLING_EVENTS: Final = frozenset(
     (
         "response.created",

@@ -85,6 +85,8 @@ def converted(
         body = _with_previous(body, facts, store)
     if client is facts.dialect and not _needs_rewriting(body, facts):
         sent = kept(body, facts)
+        if client is Dialect.CHAT:
+            sent = _with_usage(sent)
         return sent, _plain_way_back(original, client, facts), True
     request = read(body, client)
     prepared = prepare(request, facts)
@@ -134,8 +136,22 @@ def _plain_way_back(body: JsonObject, client: Dialect, facts: Facts) -> WayBack:
         model=need_text(body, "model"),
         endpoint=facts.endpoint,
         stream=body.get("stream") is True,
+        include_usage=_asks_for_usage(body),
         echo=_echo(body, client),
     )
+
+
+def _asks_for_usage(body: JsonObject) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _with_usage(body: JsonObject) -> JsonObject:
+    """A Chat stream tells its tokens only where it is asked to; the client does not get what it did not ask for."""
+    if body.get("stream") is not True or _asks_for_usage(body):
+        return body
+    options = body.get("stream_options")
+    return {**body, "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 
 def _echo(body: JsonObject, client: Dialect) -> JsonObject:

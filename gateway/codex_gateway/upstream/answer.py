@@ -168,16 +168,21 @@ class Stream:
                     return out[0] if len(out) == 1 else b"".join(out)
                 continue
             self._ended = True
-            if conversion.outcome is None:
+            last = b"".join(conversion.end())
+            # Only after its end is it known whether all was there: a last event may lack its blank line.
+            if not over and (conversion.outcome is None or conversion.outcome.error is not None):
                 self.failure = UpstreamFailed(FailureKind.LOST, "it ended the stream in mid-answer")
-            return b"".join(conversion.end())
+            return last
 
     def _break(self, failure: UpstreamFailed, end: UpstreamEnd) -> bytes:
         self._ended = True
-        if self._conversion.outcome is not None:
+        conversion = self._conversion
+        if conversion.outcome is not None:
             return b""  # the client has its end already
-        self.failure = failure
-        return b"".join(self._conversion.end(end))
+        last = b"".join(conversion.end(end))
+        if conversion.outcome is None or conversion.outcome.error is not None:
+            self.failure = failure
+        return last
 
     def cut(self) -> None:
         """The gateway stops: the client gets its dialect's error event, now."""

@@ -11,8 +11,9 @@ import msgspec
 from multidict import CIMultiDict
 
 from codex_gateway.config.endpoint import AuthHeader, Timeouts
+from codex_gateway.dialect.conversion import OF_THE_REQUEST
 from codex_gateway.dialect.convert import StreamConversion, read_error
-from codex_gateway.dialect.malformed import AnswerFailed
+from codex_gateway.dialect.malformed import INCOMPLETE, AnswerFailed
 from codex_gateway.dialect.neutral import Error, ErrorKind, Usage
 from codex_gateway.route.choose import Candidate
 from codex_gateway.upstream.answer import Whole
@@ -27,6 +28,9 @@ from codex_gateway.upstream.usage import usage_of
 
 MAX_ERROR_BYTES = 256 * 1024
 """Of an error answer; longer ones are cut."""
+MAX_HELD_S = 3.0
+"""How long the beginning of an answer waits for its first content. Endpoints that are overloaded say so at once; a
+model that thinks in silence for longer shall not keep the client without any sign."""
 
 _decode = msgspec.json.Decoder(dict).decode
 _encode = msgspec.json.Encoder().encode
@@ -224,21 +228,28 @@ class Attempter:
         """Read until there is something for the client: up to then another endpoint may be asked."""
         conversion = prepared.conversion.stream(created_s=call.created_s, answer_id=call.entry.id)
         give_up = min(self._now() + bounds.timeouts.first_byte, deadline)
+        # An answer's beginning without content is held, because an error may follow it; but not for long.
+        release_at = math.inf
         while True:
-            data = await connection.chunk(give_up - self._now())
-            if data is None:
+            data = await connection.chunk(min(give_up, release_at) - self._now())
+            if data is None and release_at <= give_up:
+                release_at = math.inf
+                out = conversion.release()
+            elif data is None:
                 raise UpstreamFailed(FailureKind.FIRST_BYTE_TIMEOUT, "its stream did not begin in time")
-            if not data:
+            else:
+                attempt.answer += data[: max(0, bounds.capture_bytes - len(attempt.answer))]
+                try:
+                    out = conversion.feed(data) if data else conversion.end()
+                except Exception as error:
+                    why = f"its stream cannot be read: {type(error).__name__}: {error}"[:300]
+                    raise UpstreamFailed(FailureKind.MALFORMED, why) from error
+                release_at = min(release_at, self._now() + MAX_HELD_S)
+            first = conversion.first_event_error
+            if not data and data is not None and (told := conversion.outcome) is not None and told.error == INCOMPLETE:
                 raise UpstreamFailed(FailureKind.LOST, "it ended the stream before its first event")
-            attempt.answer += data[: max(0, bounds.capture_bytes - len(attempt.answer))]
-            try:
-                out = conversion.feed(data)
-            except Exception as error:
-                why = f"its stream cannot be read: {type(error).__name__}: {error}"[:300]
-                raise UpstreamFailed(FailureKind.MALFORMED, why) from error
-            if conversion.first_event_error is not None:
-                first = conversion.first_event_error
-                blame = Blame.REQUEST if first.kind in _OF_THE_REQUEST else Blame.ENDPOINT
+            if first is not None:
+                blame = Blame.REQUEST if first.kind in OF_THE_REQUEST else Blame.ENDPOINT
                 return Setback(blame, first, first.status or 503)
             if out:
                 headers = headers_for_client(connection.headers, native=prepared.native)
@@ -246,7 +257,6 @@ class Attempter:
 
 
 _NO_ERROR = Error(ErrorKind.INTERNAL, "")
-_OF_THE_REQUEST = frozenset((ErrorKind.BAD_REQUEST, ErrorKind.CONTEXT_LENGTH, ErrorKind.TOO_LARGE))
 _KINDS = {
     FailureKind.CONNECT_TIMEOUT: ErrorKind.TIMEOUT,
     FailureKind.FIRST_BYTE_TIMEOUT: ErrorKind.TIMEOUT,

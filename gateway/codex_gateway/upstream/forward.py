@@ -24,6 +24,7 @@ from codex_control.errors import CodexError
 from codex_control.service.clock import Clock
 
 from codex_gateway.config.endpoint import AuthHeader, Endpoint, KeySource
+from codex_gateway.dialect.conversion import OF_THE_REQUEST
 from codex_gateway.dialect.convert import ResponseStore
 from codex_gateway.dialect.neutral import Dialect, Error, ErrorKind
 from codex_gateway.route.affinity import Place
@@ -265,6 +266,12 @@ class Forwarder:
             self.streams.discard(stream)
             attempt.duration_s += self._pool.now() - began
             attempt.outcome = "ok"
+            told = stream.conversion.outcome
+            if stream.failure is None and told is not None and told.error is not None:
+                # The endpoint itself said that it failed.
+                attempt.outcome, attempt.reason = told.error.kind.value, told.error.message[:500]
+                if told.error.kind not in OF_THE_REQUEST:
+                    routes.failed(leave, self._clock.monotonic(), told.error.message[:200])
             if stream.failure is not None:
                 attempt.outcome, attempt.reason = stream.failure.kind.value, stream.failure.why
                 if not stream.was_cut:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from codex_gateway.upstream.attempt import MAX_HELD_S
 
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses, wait_for
 from tests.support.certificates import self_signed
@@ -36,6 +38,9 @@ BEFORE_THE_FIRST_BYTE = {
     "429": Knobs(status=429, headers=(("retry-after", "30"),), body=b'{"error":{"message":"slow down"}}'),
     "404, no such model": Knobs(status=404, body=b'{"error":{"message":"model not found"}}'),
     "200 with an overload error": Knobs(overloaded=True),
+    "an overload error behind events without content": Knobs(overloaded=True, begins=True),
+    "an overload error without its blank line": Knobs(overloaded=True, bare=True),
+    "an end behind nothing": Knobs(empty=True),
     "no HTTP": Knobs(garbage=True),
     "stalls": Knobs(stalls="head"),
     "no credit": Knobs(
@@ -85,6 +90,40 @@ async def test_after_the_first_byte_the_client_gets_its_error_and_no_other_endpo
             assert "error" in next(one for one in reversed(found) if one != "[DONE]")
         case _:
             assert found[-1]["type"] in ("response.failed", "response.incomplete")
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_beginning_without_content_is_not_held_for_long(start: Start, stub: StubUpstream, path: str) -> None:
+    own = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}[path]
+    stub.plan(gap_s=MAX_HELD_S + 5)
+    async with start(endpoints=[endpoint(stub, dialects=(own,))]) as running:
+        async with running.post(path, BODIES[path](stream=True)) as response:
+            async with asyncio.timeout(MAX_HELD_S + 3):
+                first = await response.content.readuntil(b"\n\n")
+    assert b"created" in first or b"message_start" in first or b"assistant" in first
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_an_error_in_mid_stream_counts_against_the_endpoint(start: Start, stub: StubUpstream, path: str) -> None:
+    own = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}[path]
+    stub.plan(fails_midway=True)
+    async with start(endpoints=[endpoint(stub, dialects=(own,))], breaker={"consecutive": 1}) as running:
+        async with running.post(path, BODIES[path](stream=True)) as response:
+            assert b"verloaded" in await response.read()
+        clock = running.gateway.clock
+        await wait_for(lambda: running.gateway.routes.statuses(clock.monotonic(), 0)[0].state == "out")
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_last_event_without_its_blank_line_is_no_failure(start: Start, stub: StubUpstream, path: str) -> None:
+    own = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}[path]
+    stub.plan(bare=True)
+    async with start(endpoints=[endpoint(stub, dialects=(own,))], breaker={"consecutive": 1}) as running:
+        async with running.post(path, BODIES[path](stream=True)) as response:
+            found = events(await response.read() + b"\n\n")
+        assert "error" not in str(found[-1]).replace("'error': None", "")
+        clock = running.gateway.clock
+        assert running.gateway.routes.statuses(clock.monotonic(), 0)[0].state == "ready"
 
 
 async def test_a_stream_that_stalls_ends_with_an_error(start: Start, stub: StubUpstream) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from codex_gateway.dialect.chat.usage import read_usage as read_chat
 from codex_gateway.dialect.conversion import convert_answer
-from codex_gateway.dialect.convert import Dialect, Usage
+from codex_gateway.dialect.convert import Dialect, Facts, PassThrough, Usage, convert_request
 from codex_gateway.dialect.messages.usage import read_usage as read_messages
 from codex_gateway.dialect.responses.usage import read_usage as read_responses
 
@@ -120,3 +120,62 @@ def test_deepseeks_cache_hits_count() -> None:
 def test_odd_usage_counts_as_nothing(usage: Any) -> None:
     for read in (read_chat(usage), read_responses(usage), read_messages(usage, Usage())):
         assert read is None or read == Usage()
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False, "include_obfuscation": False}])
+def test_a_chat_endpoint_is_always_asked_for_usage(options: dict[str, Any] | None) -> None:
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    if options is not None:
+        body["stream_options"] = options
+    made = convert_request(body, Dialect.CHAT, Facts(dialect=Dialect.CHAT, model="m"))
+    assert made.body["stream_options"] == {**(options or {}), "include_usage": True}
+    assert body.get("stream_options") == options
+    asked = {**body, "stream_options": {"include_usage": True}}
+    assert convert_request(asked, Dialect.CHAT, Facts(dialect=Dialect.CHAT, model="m")).untouched
+    whole = {**body, "stream": False}
+    assert convert_request(whole, Dialect.CHAT, Facts(dialect=Dialect.CHAT, model="m")).untouched
+    for client, given in (
+        (Dialect.MESSAGES, {"model": "m", "max_tokens": 9, "messages": body["messages"], "stream": True}),
+        (Dialect.RESPONSES, {"model": "m", "input": "hi", "stream": True}),
+    ):
+        converted = convert_request(given, client, Facts(dialect=Dialect.CHAT, model="m"))
+        assert converted.body["stream_options"] == {"include_usage": True}
+
+
+USAGE_ONLY = chunk(None, usage={"prompt_tokens": 3, "completion_tokens": 4})
+AZURE_FIRST = chunk(None, prompt_filter_results=[{"prompt_index": 0}], usage=None)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+@pytest.mark.parametrize("end", [b"", DONE])
+def test_the_chunk_that_only_the_gateway_asked_for_is_dropped_and_no_other_byte(
+    line_end: bytes, size: int, end: bytes
+) -> None:
+    said = [chunk({"content": "so"}, usage=None), chunk({"content": '"choices":[]"usage":{'}), chunk({}, "stop")]
+    stream = b"".join([AZURE_FIRST, *said, USAGE_ONLY, end]).replace(b"\n", line_end)
+    if not end:
+        stream = stream.removesuffix(line_end)
+    passed = PassThrough(Dialect.CHAT, drops_usage=True)
+    out = b"".join(event for at in range(0, len(stream), size) for event in passed.feed(stream[at : at + size]))
+    out += b"".join(passed.end())
+    # An event's last line end may stay: an empty line more says nothing.
+    expected = b"".join([AZURE_FIRST, *said, DONE])
+    assert [line for line in out.splitlines() if line] == [line for line in expected.splitlines() if line]
+    assert passed.usage == Usage(input=3, output=4)
+
+
+def test_usage_beside_a_choice_is_not_dropped() -> None:
+    stream = chunk({"content": "so"}) + chunk({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 4}) + DONE
+    passed = PassThrough(Dialect.CHAT, drops_usage=True)
+    assert b"".join(passed.feed(stream) + passed.end()) == stream
+    assert passed.usage == Usage(input=3, output=4)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_only_who_asked_gets_the_chunk(asked: bool) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    body |= {"stream_options": {"include_usage": asked}}
+    stream = convert_request(body, Dialect.CHAT, Facts(dialect=Dialect.CHAT, model="m")).stream()
+    raw = b"".join(stream.feed(chunk({"content": "so"}) + chunk({}, "stop") + USAGE_ONLY + DONE) + stream.end())
+    assert (USAGE_ONLY in raw) is asked

@@ -87,6 +87,91 @@ def test_a_first_event_that_is_an_error_gives_no_byte(upstream: Dialect, client:
         assert converted.first_event_error.kind is ErrorKind.OVERLOADED
 
 
+WITHOUT_CONTENT = {
+    # OpenAI, Anthropic and others begin so before they know whether they can answer.
+    Dialect.MESSAGES: messages_stream(message()).partition(b"event: message_delta")[0],
+    Dialect.CHAT: chunk(None, prompt_filter_results=[]) + chunk({"role": "assistant", "content": ""}),
+    Dialect.RESPONSES: responses_stream(response()).partition(b"event: response.completed")[0],
+}
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+@pytest.mark.parametrize("size", [1, 50, 100_000])
+def test_an_error_behind_events_without_content_gives_no_byte(upstream: Dialect, client: Dialect, size: int) -> None:
+    stream = WITHOUT_CONTENT[upstream] + OVERLOADED[upstream] + BEGUN[upstream]
+    assert len(read_events(WITHOUT_CONTENT[upstream])) == 2
+    for converted in (ConvertedStream(way_back(upstream, client)), PassThrough(upstream)):
+        out = [event for at in range(0, len(stream), size) for event in converted.feed(stream[at : at + size])]
+        assert out + converted.end() == []
+        assert converted.first_event_error is not None
+        assert converted.first_event_error.kind is ErrorKind.OVERLOADED
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_what_was_held_comes_first(upstream: Dialect, client: Dialect) -> None:
+    for converted in (ConvertedStream(way_back(upstream, client)), PassThrough(upstream)):
+        assert converted.feed(WITHOUT_CONTENT[upstream]) == []
+        out = converted.feed(BEGUN[upstream].removeprefix(WITHOUT_CONTENT[upstream]))
+        calm = type(converted)(way_back(upstream, client)) if isinstance(converted, ConvertedStream) else None
+        if calm is None:
+            assert b"".join(out) == WITHOUT_CONTENT[upstream] + BEGUN[upstream].removeprefix(WITHOUT_CONTENT[upstream])
+        else:
+            assert b"".join(out) == b"".join(calm.feed(BEGUN[upstream]))
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_what_is_held_too_long_is_given_out_and_then_no_other_endpoint_is_asked(
+    upstream: Dialect, client: Dialect
+) -> None:
+    for converted in (ConvertedStream(way_back(upstream, client)), PassThrough(upstream)):
+        assert converted.release() == []
+        assert converted.feed(WITHOUT_CONTENT[upstream]) == []
+        held = b"".join(converted.release())
+        assert read_events(held)
+        assert converted.release() == []
+        told = b"".join(converted.feed(OVERLOADED[upstream]))
+        assert converted.first_event_error is None
+        assert read_events(told)
+
+
+def test_what_is_held_is_a_sign_of_life_by_itself() -> None:
+    for converted in (
+        ConvertedStream(way_back(Dialect.RESPONSES, Dialect.RESPONSES)),
+        PassThrough(Dialect.RESPONSES),
+    ):
+        converted.feed(WITHOUT_CONTENT[Dialect.RESPONSES])
+        assert read_events(converted.keep_alive())[0]["type"] == "response.created"
+        assert read_events(converted.keep_alive()) == [{"type": "keepalive"}]
+
+
+TOO_LONG = {
+    Dialect.MESSAGES: event_bytes(
+        {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8"}}, "error"
+    ),
+    Dialect.CHAT: event_bytes({"error": {"message": "too long", "code": "context_length_exceeded"}}),
+    Dialect.RESPONSES: OVERLOADED[Dialect.RESPONSES].replace(b"server_is_overloaded", b"context_length_exceeded"),
+}
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_a_fault_of_the_request_is_told_to_responses_clients_in_the_stream(upstream: Dialect, client: Dialect) -> None:
+    for begin in (b"", WITHOUT_CONTENT[upstream]):
+        converted = ConvertedStream(way_back(upstream, client))
+        out = converted.feed(begin + TOO_LONG[upstream]) + converted.end()
+        if client is Dialect.RESPONSES:
+            last = read_events(b"".join(out))[-1]
+            assert last["type"] == "response.failed"
+            assert last["response"]["error"]["code"] == "context_length_exceeded"
+            assert converted.first_event_error is None
+        else:
+            assert out == []
+            assert converted.first_event_error is not None
+            assert converted.first_event_error.kind is ErrorKind.CONTEXT_LENGTH
+    passed = PassThrough(Dialect.RESPONSES)
+    stream = WITHOUT_CONTENT[Dialect.RESPONSES] + TOO_LONG[Dialect.RESPONSES]
+    assert b"".join(passed.feed(stream)) == stream
+
+
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_a_passed_error_stays_as_it_came_and_is_known(dialect: Dialect) -> None:
     passed = PassThrough(dialect)

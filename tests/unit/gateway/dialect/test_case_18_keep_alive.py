@@ -47,6 +47,7 @@ def test_each_client_gets_what_keeps_it_waiting() -> None:
     def keep_alive(client: Dialect) -> bytes:
         converted = ConvertedStream(way_back(Dialect.CHAT, client))
         converted.feed(STREAMS[Dialect.CHAT][:300])
+        converted.release()
         return converted.keep_alive()
 
     assert keep_alive(Dialect.MESSAGES) == b'event: ping\ndata: {"type":"ping"}\n\n'

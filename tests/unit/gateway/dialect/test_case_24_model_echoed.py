@@ -33,7 +33,12 @@ STREAMS = {
 }
 REQUESTS: dict[Dialect, dict[str, Any]] = {
     Dialect.MESSAGES: {"model": "mine", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
-    Dialect.CHAT: {"model": "mine", "messages": [{"role": "user", "content": "hi"}]},
+    Dialect.CHAT: {
+        "model": "mine",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
     Dialect.RESPONSES: {"model": "mine", "input": "hi"},
 }
 
