@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -29,8 +29,10 @@ USER = "codex"
 class PostgresqlServer:
     """A server of our own on a Unix socket, without a network, in a directory that goes with it."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, disk: str = "") -> None:
+        """`disk` is the size of a file system of its own at `small`, which only the server sees; needs root."""
         self._programs = programs
+        self._disk = disk
         self._owner = _unprivileged_user()
         # Below /tmp, because the server's user must reach it; the name is random and nobody else may enter.
         self._directory = Path(tempfile.mkdtemp(prefix="codex-postgresql-"))
@@ -47,13 +49,41 @@ class PostgresqlServer:
     def dsn(self) -> str:
         return f"host={self._directory} user={USER} dbname=postgres"
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self._directory), "fsync": "off"}
+    @property
+    def small(self) -> Path:
+        """Where its small file system is, as it sees it."""
+        return self._directory / "small"
+
+    @property
+    def small_from_here(self) -> Path:
+        """Where its small file system is, as others see it."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/root{self.small}")
+
+    def demand_password(self, user: str) -> None:
+        """Let `user` in with a password only, from the next start on."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
+
+    def start(self, more: Mapping[str, str] | None = None) -> None:
+        """Start the server, with `more` settings, and wait until it answers."""
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._directory),
+            "fsync": "off",
+            **(more or {}),
+        }
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._as_owner(), str(self._programs / "postgres"), "-D", str(self._data), *arguments],
+                [
+                    *self._on_disk(),
+                    *self._as_owner(),
+                    str(self._programs / "postgres"),
+                    "-D",
+                    str(self._data),
+                    *arguments,
+                ],
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -77,6 +107,14 @@ class PostgresqlServer:
         command = [*self._as_owner(), str(self._programs / program), *arguments]
         done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=START_TIMEOUT_S)
         assert done.returncode == 0, done.stderr
+
+    def _on_disk(self) -> list[str]:
+        if not self._disk:
+            return []
+        self.small.mkdir(exist_ok=True)
+        owner = self._owner.pw_uid if self._owner is not None else os.getuid()
+        mount = f'mount -t tmpfs -o size={self._disk},mode=0700,uid={owner} none "$1" && shift && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", mount, "sh", str(self.small)]
 
     def _as_owner(self) -> list[str]:
         # Ends with the tests, however they end; PostgreSQL takes SIGQUIT as "at once".
@@ -146,11 +184,11 @@ def missing_server() -> NoReturn:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresqlServer]:
-    """A server of our own, which a test may stop."""
+def running_server(disk: str = "") -> Iterator[PostgresqlServer]:
+    """A server of our own, which a test may stop. For `disk` see `PostgresqlServer`."""
     where = programs()
     assert where is not None
-    server = PostgresqlServer(where)
+    server = PostgresqlServer(where, disk)
     try:
         server.start()
         yield server

@@ -24,7 +24,7 @@ CALL_LIMIT_S = 15.0
 """Longest transaction, with the wait for a connection."""
 
 _CONNECT_LIMIT_S = 5
-_AWAY_LIMIT_S = 1.0
+_AWAY_LIMIT_S = 2.0
 """Wait for a connection while the database is known to be away: whoever calls shall hear it soon."""
 _RECONNECT_S = 1.0
 """Wait between two tries to listen."""
@@ -90,6 +90,8 @@ class Database:
         self._back_at: float | None = None
         """When it answered again after it was away, on the event loop's clock; None where it was not away."""
         self._logged = ""
+        self._back = asyncio.Event()
+        self._try_at = 0.0
         self._migrated = False
         self._migrating = asyncio.Lock()
 
@@ -109,6 +111,7 @@ class Database:
         """One transaction, committed at the end. Raises `StoreUnavailable` and `LimitExceeded`."""
         try:
             async with asyncio.timeout(CALL_LIMIT_S):
+                await self._wait_while_away()
                 await self._migrate()
                 async with self.pool.connection(self._patience_s()) as connection:
                     yield connection
@@ -116,13 +119,29 @@ class Database:
             raise self.explained(error) from error
         self._answers()
 
+    async def _wait_while_away(self) -> None:
+        """While the database is away, let one call in a second try it; the others wait a moment for it to come back."""
+        now = asyncio.get_running_loop().time()
+        if self._away and now < self._try_at:
+            try:
+                async with asyncio.timeout(_AWAY_LIMIT_S):
+                    await self._back.wait()
+            except TimeoutError:
+                raise psycopg_pool.PoolTimeout(self._away) from None
+        self._try_at = now + _RECONNECT_S
+
     def _patience_s(self) -> float:
         return _AWAY_LIMIT_S if self._away else _CONNECT_LIMIT_S
 
     def _answers(self) -> None:
         self._logged = ""
+        self._back.set()
         if self._away:
             self._away, self._back_at = "", asyncio.get_running_loop().time()
+
+    def _is_away(self, why: str) -> None:
+        self._back.clear()
+        self._away = why
 
     def reachable_for_s(self) -> float | None:
         """Return since when it answers, after it was away: 0 while it is away, None where it never was."""
@@ -151,7 +170,7 @@ class Database:
                 why = self.redacted(error) or "it does not answer"
                 if lost or self._away:
                     # Else calls are answered, and only the news are missing.
-                    self._away = why
+                    self._is_away(why)
                 if lost:
                     _log.warning("task_database_lost", extra={"database": self.place, "error": why})
                     on_loss()
@@ -198,7 +217,8 @@ class Database:
         why = self.redacted(cause)
         if isinstance(cause, psycopg_pool.PoolTimeout):
             # The pool knows only that it has no connection; the one that listens knows why.
-            why = self._away = self._away or why
+            why = self._away or why
+            self._is_away(why)
         if why != self._logged and not isinstance(
             cause, (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
         ):
