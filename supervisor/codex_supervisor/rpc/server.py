@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from codex_control.paths import checked_socket_path
 from codex_control.v1 import admin_pb2, claude_pb2, history_pb2, instances_pb2, tasks_pb2, turns_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+_log = logging.getLogger(__name__)
 
 SERVICES: tuple[str, ...] = tuple(
     descriptor.services_by_name[name].full_name
@@ -54,11 +57,29 @@ class _Reflection(reflection_pb2_grpc.ServerReflectionServicer):
             yield response
 
 
+class _VanishedClients(logging.Filter):
+    """Makes one quiet line of the traceback that gRPC logs where a client goes in the middle of an answer.
+
+    Seen in grpcio 1.85's `_handle_exceptions` (aio/server.pyx.pxi). Nothing is wrong then.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the record out where it is one of these."""
+        if record.exc_info and record.exc_info[0] is not None and record.exc_info[0].__name__ == "ExecuteBatchError":
+            _log.debug("client_vanished", extra={"grpc": record.getMessage()})
+            return False
+        return True
+
+
+_VANISHED_CLIENTS = _VanishedClients()
+
+
 class ControlServer:
     """The server; `start` binds it, `stop` ends it after a grace period."""
 
     def __init__(self, socket: Path, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
         self.socket = socket
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_VANISHED_CLIENTS)
         self.grpc = grpc.aio.server(interceptors=list(interceptors), options=list(_OPTIONS))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
