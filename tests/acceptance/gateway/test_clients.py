@@ -223,7 +223,8 @@ async def test_codex_runs_the_demo_models_command(demo: GatewayProgram, home: Co
     home.config_file.write_text(
         "check_for_update_on_startup = false\nfeatures.plugins = false\nanalytics.enabled = false\n"
     )
-    await demo.done("setup", "codex")
+    # By its name Codex takes it for a plain model, with a shell.
+    await demo.done("setup", "codex", "--model", "demo")
     options = ("exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "-C", str(home.workspace))
     code, out, err = await run(real_codex, *options, "demo: command", cwd=home.workspace, environment=demo.environment)
     assert code == 0, (out, err)
