@@ -70,6 +70,7 @@ class ThreadStartResponse(In, frozen=True):
 class ThreadResumeParams(Out, frozen=True):
     """thread/resume. `exclude_turns` keeps it fast in a long conversation.
 
+    Without `model_provider` the thread keeps the one that it began with, whatever the configuration says by now.
     `developer_instructions` have no effect on a thread that has already told the model its instructions.
     """
 
@@ -77,6 +78,7 @@ class ThreadResumeParams(Out, frozen=True):
     exclude_turns: bool = False
     cwd: str | None = None
     model: str | None = None
+    model_provider: str | None = None
     approval_policy: str | None = None
     sandbox: str | None = None
     developer_instructions: str | None = None
@@ -285,6 +287,23 @@ class GetAccountResponse(In, frozen=True):
     account: dict[str, Any] | None = None
 
 
+class ConfigReadParams(Out, frozen=True):
+    """config/read: the configuration of the process, with the `-c` settings that it was started with."""
+
+
+class CodexConfig(In, frozen=True, rename=None):
+    """The part of it that we ask for, under the names of config.toml."""
+
+    model_provider: str | None = None
+    """Codex's own, `openai`, where it is not set."""
+
+
+class ConfigReadResponse(In, frozen=True):
+    """What is in force."""
+
+    config: CodexConfig
+
+
 REQUESTS: Mapping[str, tuple[type[Out], type[In]]] = MappingProxyType(
     {
         "initialize": (InitializeParams, InitializeResponse),
@@ -301,6 +320,7 @@ REQUESTS: Mapping[str, tuple[type[Out], type[In]]] = MappingProxyType(
         "turn/steer": (TurnSteerParams, TurnSteerResponse),
         "turn/interrupt": (TurnInterruptParams, Empty),
         "account/read": (GetAccountParams, GetAccountResponse),
+        "config/read": (ConfigReadParams, ConfigReadResponse),
         "review/start": (ReviewStartParams, ReviewStartResponse),
     }
 )

@@ -16,6 +16,8 @@ from codex_control.errors import CodexError, Exit
 from codex_supervisor.child import requests
 from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
+from codex_supervisor.child.gateway import PROVIDER
+from codex_supervisor.config import Provider
 from codex_supervisor.house import House
 from codex_supervisor.profiles import Profile
 from codex_supervisor.store.records import Cause, InstanceRecord, ReviewRecord, TurnRecord
@@ -32,6 +34,9 @@ _APPROVAL_POLICY = "on-request"
 
 # What the model is told where a profile takes the place of one with instructions.
 _WITHDRAWN = "The developer instructions of this kind that were given earlier no longer apply."
+
+# The provider of a Codex that was told none.
+_CODEX_OWN = "openai"
 
 # SQLite's words for SQLITE_NOTADB (26) and SQLITE_CORRUPT (11), as Codex passes them on.
 _DAMAGED = re.compile(r"\(code: (26|11)\)")
@@ -110,9 +115,33 @@ async def _resume(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profi
         cwd=turn.request.cwd,
         approval_policy=_APPROVAL_POLICY,
         sandbox=profile.sandbox,
+        model_provider=await _gateway_of(owner, child),
     )
-    reply = await child.server.request("thread/resume", params, requests.ThreadResumeResponse, THREAD_TIMEOUT_S)
+    try:
+        reply = await child.server.request("thread/resume", params, requests.ThreadResumeResponse, THREAD_TIMEOUT_S)
+    except AppServerError as error:
+        if PROVIDER not in error.message:
+            raise
+        # The thread was used behind the gateway last, and this child knows none.
+        params = msgspec.structs.replace(params, model_provider=await _provider_of(child))
+        reply = await child.server.request("thread/resume", params, requests.ThreadResumeResponse, THREAD_TIMEOUT_S)
     return LoadedThread(reply.thread.id, profile.sandbox, owner.record.instructions, _sticking(turn, reply))
+
+
+async def _gateway_of(owner: ThreadOwner, child: AwakeChild) -> str | None:
+    """The gateway as the provider that a thread is to go on with; None where the thread's own one holds."""
+    if owner.house.config.codex.provider is not Provider.GATEWAY:
+        return None
+    # A child that runs since another configuration was in force may know nothing of it.
+    provider = await _provider_of(child)
+    return provider if provider == PROVIDER else None
+
+
+async def _provider_of(child: AwakeChild) -> str:
+    """The provider that the child was configured with when it was started."""
+    params = requests.ConfigReadParams()
+    reply = await child.server.request("config/read", params, requests.ConfigReadResponse, REQUEST_TIMEOUT_S)
+    return reply.config.model_provider or _CODEX_OWN
 
 
 async def _start(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:

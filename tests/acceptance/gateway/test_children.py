@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import pytest
 import yaml
 from codex_control.errors import Exit
 from codex_control.gateway_paths import GatewayPaths, running_pid
+from codex_control.v1 import admin_pb2
 
 from tests.support.codex_home import CodexHome
+from tests.support.stub_model import StubModel
 from tests.support.stub_upstream import StubUpstream
 from tests.support.supervisor import RunningSupervisor, supervisor_of
 from tests.support.waiting import wait_for
@@ -37,10 +40,10 @@ class GatewayProgram:
     def paths(self) -> GatewayPaths:
         return GatewayPaths.from_environment(self.environment)
 
-    def configure(self, stub: StubUpstream) -> None:
+    def configure(self, stub: StubUpstream, port: int = 0) -> None:
         """One endpoint, in the Chat dialect alone."""
         settings: dict[str, Any] = {
-            "listen": {"port": 0},
+            "listen": {"port": port},
             "endpoints": [{"name": "chat-only", "url": stub.base_url, "dialects": ["chat"]}],
         }
         self.paths.config_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -162,3 +165,68 @@ async def test_after_the_deaths_of_supervisor_and_gateway_the_next_child_finds_i
     code, _, err = await ask(supervisor, "-i", "main", "three")
     assert code == Exit.OK, err
     assert (await supervisor.client.instance("main")).child.pid != before
+
+
+@pytest.mark.real_codex
+async def test_a_conversation_moves_to_the_gateway_with_its_next_child(
+    codex_home: CodexHome,
+    short_runtime_dir: Path,
+    real_codex: Path,
+    gateway: GatewayProgram,
+    stub: StubUpstream,
+    stub_model: StubModel,
+) -> None:
+    """It began with the provider of Codex's own config.toml, and goes on with all that was said."""
+    settings: dict[str, Any] = {"codex": {"binary": str(real_codex)}}
+    await gateway.start()
+    async with supervisor_of(codex_home, short_runtime_dir, settings) as supervisor:
+        code, out, err = await ask(supervisor, "-i", "main", "remember the tree")
+        assert (code, out.strip()) == (Exit.OK, "stub: remember the tree"), err
+        supervisor.configure({"codex": {**settings["codex"], "provider": "gateway"}})
+        await supervisor.client.admin.Reload(admin_pb2.ReloadRequest())
+        # The running child stays with its provider.
+        assert (await ask(supervisor, "-i", "main", "still here?"))[1].strip() == "stub: still here?"
+        child = (await supervisor.client.instance("main")).child.pid
+        os.kill(child, signal.SIGKILL)
+        code, out, err = await ask(supervisor, "-i", "main", "and now?")
+        assert (code, out.strip()) == (Exit.OK, "x" * 20), err
+    assert "remember the tree" in stub.requests[-1].body.decode()
+
+
+@pytest.mark.real_codex
+async def test_a_turn_outlives_the_death_of_the_gateway_under_it(
+    supervisor: RunningSupervisor, gateway: GatewayProgram, stub: StubUpstream
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    gateway.configure(stub, port=port)
+    await gateway.start()
+    stub.plan(gap_s=0.2, events=50)
+    asking = asyncio.create_task(ask(supervisor, "-i", "main", "go on"))
+    await wait_for(lambda: any(request.sent_bytes for request in stub.requests), TIME_LIMIT_S, "the stream")
+    await gateway.end(signal.SIGKILL)
+    await gateway.start()
+    code, out, err = await asking
+    assert (code, out.strip()) == (Exit.OK, "x" * 20), err
+
+
+@pytest.mark.real_codex
+async def test_a_conversation_moves_back_to_codexs_own_provider(
+    codex_home: CodexHome,
+    short_runtime_dir: Path,
+    real_codex: Path,
+    gateway: GatewayProgram,
+    stub_model: StubModel,
+) -> None:
+    settings: dict[str, Any] = {"codex": {"binary": str(real_codex)}}
+    await gateway.start()
+    behind = {"codex": {**settings["codex"], "provider": "gateway"}}
+    async with supervisor_of(codex_home, short_runtime_dir, behind) as supervisor:
+        code, out, err = await ask(supervisor, "-i", "main", "remember the tree")
+        assert (code, out.strip()) == (Exit.OK, "x" * 20), err
+        supervisor.configure(settings)
+        await supervisor.client.admin.Reload(admin_pb2.ReloadRequest())
+        os.kill((await supervisor.client.instance("main")).child.pid, signal.SIGKILL)
+        code, out, err = await ask(supervisor, "-i", "main", "and now?")
+        assert (code, out.strip()) == (Exit.OK, "stub: and now?"), err
+    assert "remember the tree" in " ".join(stub_model.requests[-1].user_texts)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -45,6 +46,12 @@ class Client:
                     await self.connection.send(data, text=True)
                 finally:
                     self.queue.task_done()
+
+
+def _provider(arguments: list[str]) -> str | None:
+    """The provider that `-c` names."""
+    prefix = "model_provider="
+    return next((word.removeprefix(prefix).strip('"') for word in arguments if word.startswith(prefix)), None)
 
 
 class Server:
@@ -210,6 +217,8 @@ class Server:
                 self._running_turn(params, "turnId")
                 self._running[params["threadId"]][1].cancel()
                 return {}
+            case "config/read":
+                return {"config": {"model_provider": _provider(sys.argv)}, "origins": {}}
             case "account/read":
                 return {"account": None, "requiresOpenaiAuth": False}
             case _:
