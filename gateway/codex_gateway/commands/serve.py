@@ -11,7 +11,7 @@ from codex_gateway.paths import GatewayPaths
 @click.command()
 @click.option("--demo", is_flag=True, help="With a built-in demo model (no AI), for a first try without a provider.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="In place of listen.port; 0 for any free one.")
-@click.option("--log-level", type=click.Choice(list(LogLevel)), help="In place of log.level.")
+@click.option("--log-level", type=click.Choice([level.value for level in LogLevel]), help="In place of log.level.")
 def serve(demo: bool, port: int | None, log_level: str | None) -> int:
     """Run the gateway in the foreground until Ctrl-C or SIGTERM; SIGHUP reads the configuration again.
 

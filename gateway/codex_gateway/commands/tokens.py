@@ -67,11 +67,17 @@ def list_tokens(as_json: bool) -> None:
 
 @tokens.command()
 @click.argument("name")
-@click.option("--role", type=click.Choice(list(Role)), default=Role.CLIENT, show_default=True, help="What it is for.")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.CLIENT.value,
+    show_default=True,
+    help="What it is for.",
+)
 @click.option(
     "--client",
-    type=click.Choice([kind for kind in ClientKind if kind is not ClientKind.ANY]),
-    default=ClientKind.OTHER,
+    type=click.Choice([kind.value for kind in ClientKind if kind is not ClientKind.ANY]),
+    default=ClientKind.OTHER.value,
     show_default=True,
     help="Whom it is for, where a request's headers do not tell.",
 )
