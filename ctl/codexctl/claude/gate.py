@@ -1,4 +1,4 @@
-"""The review gate: before Claude stops, Codex reviews what has changed. Off unless the user turned it on.
+"""The review gate: before Claude stops, Codex reviews what the session has changed. Off unless the user turned it on.
 
 Its outcomes: `pass` lets Claude stop, `findings` sends it back to work with them, `could not run` lets it stop and says
 why. The gate keeps no state of its own: its turns are in the instance's history, known by their request ids. The same
@@ -7,17 +7,15 @@ changes are never reviewed twice in a session.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from codex_control.errors import BadInput, CodexError, NotFound, TimedOut
+from codex_control.errors import CodexError, NotFound, TimedOut
 
+from codexctl.claude.gate_changes import fingerprint_of_changes, started_at
 from codexctl.claude.gate_settings import GateSettings, load_gate
 from codexctl.claude.hook_input import HookInput
 from codexctl.session import Session
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from codexctl.client import Client
     from codexctl.instance_ref import Named
 
-_GIT_LIMIT_S = 20.0
-_MAX_DIFF_BYTES = 32 * 1024 * 1024
 _MOST_FINDINGS = 20
 # The newest turns of the instance that are looked through for earlier rounds: the API's largest page.
 _PAGE = 500
@@ -51,12 +47,15 @@ _SCHEMA = {
     "required": ["verdict", "findings"],
     "additionalProperties": False,
 }
+_UNCOMMITTED = "the uncommitted changes of this repository (git status, git diff HEAD, untracked files)"
+_SINCE = """\
+what has changed in this repository since commit {base}, committed or not (git log {base}..HEAD, git diff {base},
+untracked files)"""
 _PROMPT = """\
-Review the uncommitted changes of this repository (git status, git diff HEAD, untracked files), made by another coding
-agent that says it is done. Change nothing. Report only what is certainly wrong and has to be mended before this is
-called done: bugs, broken builds or tests, lost data, security holes. No style, no taste, no praise. Answer with the
-verdict "pass" and no findings where there is nothing of that kind; else "findings", each with its place (file:line) and
-the problem in one sentence."""
+Review {changes}, made by another coding agent that says it is done. Change nothing. Report only what is certainly wrong
+and has to be mended before this is called done: bugs, broken builds or tests, lost data, security holes. No style, no
+taste, no praise. Answer with the verdict "pass" and no findings where there is nothing of that kind; else "findings",
+each with its place (file:line) and the problem in one sentence."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -120,7 +119,8 @@ def gate_decision(session: Session, hook: HookInput, limit_s: float, began_s: fl
 
 
 def _review(session: Session, hook: HookInput, settings: GateSettings, limit_s: float) -> Outcome:
-    changes = fingerprint_of_changes(Path.cwd())
+    base = started_at(session.paths, hook.session_id, Path.cwd())
+    changes = fingerprint_of_changes(Path.cwd(), base)
     if not changes:
         return Passed()
 
@@ -138,7 +138,8 @@ def _review(session: Session, hook: HookInput, settings: GateSettings, limit_s: 
     used = sum(turn.usage.input + turn.usage.output for turn in rounds)
     if used >= settings.tokens:
         return CouldNotRun(f"its {settings.tokens:,} tokens of this session are used ({used:,})")
-    return outcome_of(_ask(session, client, named, request_id, limit_s))
+    prompt = _PROMPT.format(changes=_SINCE.format(base=base) if base else _UNCOMMITTED)
+    return outcome_of(_ask(session, client, named, request_id, prompt, limit_s))
 
 
 def _earlier_rounds(client: Client, named: Named, prefix: str) -> list[Turn]:
@@ -152,7 +153,7 @@ def _earlier_rounds(client: Client, named: Named, prefix: str) -> list[Turn]:
     return [turn for turn in turns if turn.request_id.startswith(prefix)]
 
 
-def _ask(session: Session, client: Client, named: Named, request_id: str, limit_s: float) -> Turn:
+def _ask(session: Session, client: Client, named: Named, request_id: str, prompt: str, limit_s: float) -> Turn:
     import json
 
     from codex_control.v1.turns_pb2 import AskRequest, InterruptRequest, InterruptResponse
@@ -165,7 +166,7 @@ def _ask(session: Session, client: Client, named: Named, request_id: str, limit_
     request = AskRequest(
         instance=named.ref(),
         request_id=request_id,
-        prompt=_PROMPT,
+        prompt=prompt,
         fallback_cwd=fallback_directory(named),
         output_schema=json.dumps(_SCHEMA),
     )
@@ -201,43 +202,9 @@ def outcome_of(turn: Turn) -> Outcome:
             lines = [
                 f"- {one_line(one.place)}: {one_line(one.problem, 1000)}" for one in said.findings[:_MOST_FINDINGS]
             ]
-            head = f"Codex reviewed the uncommitted changes ({source}) and found:"
+            head = f"Codex reviewed the changes ({source}) and found:"
             return Found(
                 "\n".join([head, *lines, "Check each one; mend what is right, and say which ones are not and why."])
             )
         case _:
             return CouldNotRun(f"Codex's verdict contradicts itself ({source})")
-
-
-def fingerprint_of_changes(directory: Path) -> str:
-    """A digest of what is not committed in the repository of `directory`; empty where all is.
-
-    Raises `BadInput` where there is no repository, or git does not answer.
-    """
-    status = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
-    if not status:
-        return ""
-    digest = hashlib.sha256(status)
-    with contextlib.suppress(BadInput):  # no commit yet: the status has all names
-        digest.update(_git(directory, "diff", "HEAD", "--no-ext-diff", "--no-textconv"))
-    root = Path(_git(directory, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
-    for entry in status.split(b"\0"):
-        if entry.startswith(b"?? "):
-            try:
-                found = (root / entry[3:].decode(errors="surrogateescape")).stat()
-            except OSError:
-                continue
-            digest.update(f"{found.st_size} {found.st_mtime_ns} ".encode())
-    return digest.hexdigest()[:32]
-
-
-def _git(directory: Path, *arguments: str) -> bytes:
-    # A repository may name programs in its configuration; looking at it must not start one.
-    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(directory), *arguments]
-    try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_GIT_LIMIT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BadInput("git did not answer", why=str(error)) from error
-    if ended.returncode != 0:
-        raise BadInput("git cannot tell what changed", why=ended.stderr.decode(errors="replace").strip()[:200])
-    return ended.stdout[:_MAX_DIFF_BYTES]

@@ -50,7 +50,21 @@ def command(event: str, limit: float) -> None:
             from codexctl.claude.lease import tell_service
 
             tell_service(session, hook, ends=event == "session-end")
+            if event == "session-start":
+                _note_start(session, hook)
     session.close()
+
+
+def _note_start(session: Session, hook: HookInput) -> None:
+    from codexctl.claude.gate_settings import gate_file
+
+    # Whoever has no gate pays for a look at one file.
+    if gate_file(session.paths).exists():
+        from pathlib import Path
+
+        from codexctl.claude.gate_changes import note_start
+
+        note_start(session.paths, hook.session_id, Path.cwd())
 
 
 def _expand(session: Session, hook: HookInput, limit_s: float, began_s: float) -> None:

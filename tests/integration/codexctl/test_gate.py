@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +63,28 @@ def test_nothing_changed_is_a_pass_without_a_review(work: Ctl, fake: FakeSupervi
     (work.directory / "a.py").unlink()
     assert stop(work) is None
     assert fake.requests == []
+
+
+def start(ctl: Ctl, session_id: str) -> None:
+    hook = {"session_id": session_id, "cwd": str(ctl.directory), "source": "startup"}
+    assert ctl("hook", "session-start", stdin=json.dumps(hook).encode()).code == 0
+
+
+def test_what_was_committed_in_the_session_is_reviewed_too(work: Ctl, fake: FakeSupervisor) -> None:
+    start(work, "s")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (["add", "."], ["commit", "--quiet", "-m", "second"]):
+        subprocess.run(["git", "-C", str(work.directory), *identity, *arguments], check=True, capture_output=True)
+    fake.script = answer_with(FINDINGS)
+    assert stop(work)["decision"] == "block"
+    assert "since commit" in fake.last(AskRequest).prompt
+    assert stop(work) is None, "the same changes are not reviewed twice"
+
+
+def test_without_a_gate_no_start_is_remembered(work: Ctl, fake: FakeSupervisor) -> None:
+    work("claude", "gate", "off")
+    start(work, "s")
+    assert not (Path(work.environment["CODEX_SUPERVISOR_STATE_DIR"]) / "review-gate").exists()
 
 
 def test_tokens_are_limited(work: Ctl, fake: FakeSupervisor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from codex_control.errors import BadConfig, BadInput
 from codex_control.paths import Paths
 from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED, OUTCOME_FAILED
 from codex_control.v1.turns_pb2 import Turn
-from codexctl.claude.gate import CouldNotRun, Found, Passed, fingerprint_of_changes, outcome_of
+from codexctl.claude.gate import CouldNotRun, Found, Passed, outcome_of
+from codexctl.claude.gate_changes import fingerprint_of_changes, note_start, started_at
 from codexctl.claude.gate_settings import GateSettings, gate_file, load_gate
 
 
@@ -82,6 +84,73 @@ def test_a_repository_starts_no_program(repository: Path) -> None:
     witness.unlink(missing_ok=True)  # git add may have run it
     assert fingerprint_of_changes(repository)
     assert not witness.exists()
+
+
+def head(repository: Path) -> str:
+    command = ["git", "-C", str(repository), "rev-parse", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(repository: Path, name: str, text: str) -> str:
+    (repository / name).write_text(text)
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "x")
+    return head(repository)
+
+
+def test_what_is_committed_since_the_start_has_a_fingerprint_too(repository: Path) -> None:
+    base = commit(repository, "a", "1")
+    assert fingerprint_of_changes(repository, base) == ""
+    (repository / "b").write_text("2")
+    before = fingerprint_of_changes(repository, base)
+    commit(repository, "b", "2")
+    assert fingerprint_of_changes(repository) == ""
+    assert fingerprint_of_changes(repository, base) == before != "", "a commit changes nothing in what was reviewed"
+    (repository / "a").chmod(0o755)
+    changed = fingerprint_of_changes(repository, base)
+    assert changed != before
+    git(repository, "rm", "--quiet", "--force", "a")
+    assert fingerprint_of_changes(repository, base) not in (changed, before)
+
+
+def test_the_start_of_a_session_is_remembered_as_long_as_the_history_holds_it(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    paths = Paths.from_environment({"HOME": str(tmp_path_factory.mktemp("home"))})
+    first = commit(repository, "a", "1")
+    note_start(paths, "s", repository)
+    commit(repository, "a", "2")
+    note_start(paths, "s", repository)
+    assert started_at(paths, "s", repository) == first, "a session that is resumed keeps its beginning"
+    assert started_at(paths, "another", repository) == ""
+    git(repository, "checkout", "--quiet", "--orphan", "elsewhere")
+    commit(repository, "a", "3")
+    assert started_at(paths, "s", repository) == ""
+    (file,) = (paths.state_dir / "review-gate").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text('{"root": "/", "commit": "--output=/tmp/x"}')
+    assert started_at(paths, "s", repository) == ""
+
+
+def test_where_there_is_no_repository_there_is_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    paths = Paths.from_environment({"HOME": str(tmp_path)})
+    note_start(paths, "s", tmp_path)
+    assert started_at(paths, "s", tmp_path) == ""
+
+
+def test_only_the_latest_starts_are_kept(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    paths = Paths.from_environment({"HOME": str(tmp_path_factory.mktemp("home"))})
+    base = commit(repository, "a", "1")
+    note_start(paths, "first", repository)
+    folder = paths.state_dir / "review-gate"
+    (old,) = folder.iterdir()
+    os.utime(old, (1, 1))
+    for number in range(199):
+        (folder / str(number)).touch()
+    note_start(paths, "last", repository)
+    assert len(list(folder.iterdir())) == 200
+    assert (started_at(paths, "first", repository), started_at(paths, "last", repository)) == ("", base)
 
 
 def test_no_repository_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
