@@ -200,6 +200,24 @@ async def test_a_stop_lets_a_running_stream_end(
     assert (service["active"], service["result"], service["pid"]) == ("inactive", "success", 0)
 
 
+async def test_a_stream_that_outlasts_the_managers_limit_still_ends(
+    person: Person, stub: StubUpstream, http: aiohttp.ClientSession
+) -> None:
+    """As with a drain.timeout of an hour: the gateway asks for more time while requests are under way."""
+    person.configures(endpoint(stub))
+    await asyncio.to_thread(person.types, "codex-gateway", "install")
+    await asyncio.to_thread(person.manager.drop_in, UNIT, "[Service]\nTimeoutStopSec=2s\n")
+    await asyncio.to_thread(person.manager.systemctl, "start", UNIT)
+    stub.plan(gap_s=0.2, events=20)
+    async with person.asks(http, stream=True) as answer:
+        beginning = await answer.content.readany()
+        stopping = asyncio.create_task(asyncio.to_thread(person.manager.systemctl, "stop", UNIT))
+        rest = await answer.read()
+    assert (beginning + rest).endswith(b"data: [DONE]\n\n")
+    await stopping
+    assert (await asyncio.to_thread(person.service))["result"] == "success"
+
+
 async def test_a_killed_gateway_comes_back_with_its_tokens(
     person: Person, stub: StubUpstream, http: aiohttp.ClientSession
 ) -> None:

@@ -135,6 +135,7 @@ async def test_speaks_the_protocol_of_the_installed_codex(bench: Bench, codex_sc
             "thread/loaded/list": {},
             "thread/backgroundTerminals/clean": {"threadId": thread_id},
             "account/read": {},
+            "config/read": {},
             "thread/unsubscribe": {"threadId": thread_id},
         }
         for method, params in requests.items():

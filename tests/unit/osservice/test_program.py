@@ -49,6 +49,11 @@ def test_places_are_kept_and_nothing_else() -> None:
     assert set(find_program("x", "/usr/bin/python3", environ).environment) == {"PATH", "CODEX_HOME"}
 
 
+def test_children_find_a_gateway_whose_places_were_moved() -> None:
+    moved = {"CODEX_GATEWAY_STATE_DIR": "/s", "CODEX_GATEWAY_RUNTIME_DIR": "/r"}
+    assert moved.items() <= find_program("x", "/usr/bin/python3", {"PATH": "/bin", **moved}).environment.items()
+
+
 def test_control_characters_are_refused() -> None:
     with pytest.raises(BadConfig, match="control character"):
         find_program("x", "/usr/bin/python3", {"PATH": "/bin:/a\nExecStart=/evil"})
