@@ -153,13 +153,13 @@ class Metrics:
             first.add(entry.first_byte_s)
         usage = entry.usage
         if usage is not None:
-            sums = self._token_sums.get(labels[0])
-            if sums is None:
-                sums = self._token_sums[labels[0]] = [0, 0, 0, 0]
-            sums[0] += usage.input + usage.cache_write
-            sums[1] += usage.cache_read
-            sums[2] += usage.output
-            sums[3] += usage.reasoning
+            tokens = self._token_sums.get(labels[0])
+            if tokens is None:
+                tokens = self._token_sums[labels[0]] = [0, 0, 0, 0]
+            tokens[0] += usage.input + usage.cache_write
+            tokens[1] += usage.cache_read
+            tokens[2] += usage.output
+            tokens[3] += usage.reasoning
 
     def attempted(self, attempt: Attempt) -> None:
         """Count an attempt that ended."""

@@ -175,6 +175,8 @@ async def _load(rival: Rival, traffic: Traffic, connections: int, seconds: float
         cwd=REPOSITORY,
     )
     out, _ = await process.communicate(msgspec.json.encode(plan))
+    if process.returncode:
+        raise AssertionError(f"{rival.name}, {traffic.name}: the load generator ended with {process.returncode}")
     measured = msgspec.json.decode(out, type=Measured)
     if measured.errors and connections <= AT_ONCE:
         raise AssertionError(f"{rival.name}, {traffic.name}: {measured.errors} errors, first: {measured.first_error}")

@@ -8,8 +8,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from codex_control.errors import BadConfig
-
 from codex_gateway.upstream.connection import Connection
 from codex_gateway.upstream.failures import FailureKind, UpstreamFailed
 
@@ -129,11 +127,8 @@ async def _through_proxy(origin: Origin) -> Any:
         from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
         from python_socks.async_.asyncio import Proxy
     except ImportError as error:
-        raise BadConfig(
-            "an endpoint has a proxy, and the library for proxies is not installed",
-            why=str(error),
-            next_step="pip install 'codex-supervisor[gateway-proxy]'",
-        ) from error
+        why = "proxies need a library that is not installed: pip install 'codex-supervisor[gateway-proxy]'"
+        raise UpstreamFailed(FailureKind.CONNECT, why) from error
     # socks5h: the proxy looks the name up; python-socks knows that as an argument.
     scheme, _, rest = origin.proxy.partition("://")
     url = f"socks5://{rest}" if scheme == "socks5h" else origin.proxy
@@ -142,6 +137,8 @@ async def _through_proxy(origin: Origin) -> Any:
         return await proxy.connect(dest_host=origin.host, dest_port=origin.port)
     except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
         raise UpstreamFailed(FailureKind.CONNECT, f"the proxy: {error}") from error
+    except ValueError as error:
+        raise UpstreamFailed(FailureKind.CONNECT, "its proxy must be http, socks5 or socks5h") from error
 
 
 def _tls_words(error: ssl.SSLError) -> str:
