@@ -121,11 +121,16 @@ class Writer(Protocol):
         """What keeps the client waiting."""
 
 
-READERS: Final[dict[Dialect, type[Reader]]] = {
-    Dialect.MESSAGES: MessagesReader,
-    Dialect.CHAT: ChatReader,
-    Dialect.RESPONSES: ResponsesReader,
-}
+def _reader(way_back: WayBack) -> Reader:
+    match way_back.upstream:
+        case Dialect.MESSAGES:
+            return MessagesReader()
+        case Dialect.CHAT:
+            return ChatReader(way_back.thinking_opened)
+        case Dialect.RESPONSES:
+            return ResponsesReader()
+
+
 _WRITERS: Final[dict[Dialect, Callable[[WayBack, int, str], Writer]]] = {
     Dialect.MESSAGES: MessagesWriter,
     Dialect.CHAT: ChatWriter,
@@ -143,7 +148,7 @@ class ConvertedStream:
         self.first_event_error: Error | None = None
         self.outcome: Outcome | None = None
         self._sse = SseReader(max_event_bytes)
-        self._reader = READERS[way_back.upstream]()
+        self._reader = _reader(way_back)
         self._restorer = Restorer(way_back)
         self._writer: Writer = _WRITERS[way_back.client](way_back, created_s, answer_id)
         self._client = way_back.client
@@ -291,7 +296,7 @@ def read_whole(body: JsonObject, way_back: WayBack) -> list[Event]:
     :raises AnswerFailed: it cannot be read
     """
     read: list[Event] = []
-    READERS[way_back.upstream]().whole(body, read)
+    _reader(way_back).whole(body, read)
     restorer = Restorer(way_back)
     events: list[Event] = []
     for event in read:

@@ -41,6 +41,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """The conversation moved here from another endpoint: encrypted reasoning is left out."""
     drop_signatures: bool = False
     """The endpoint refused a signature: all thinking is left out (the one retry)."""
+    thinking_opened: bool = False
+    """Chat: the model's template opens `<think>` in the prompt, so that its text begins with reasoning."""
     max_output_tokens: int | None = None
     """Messages demands max_tokens: what is sent where the client named none. None: DEFAULT_MAX_TOKENS."""
 
@@ -78,6 +80,8 @@ class WayBack(Struct, frozen=True, kw_only=True):
     """Responses client: `include`."""
     store: bool | None = None
     """Responses client: `store`; None counts as true."""
+    thinking_opened: bool = False
+    """The endpoint's text begins with reasoning that ends with `</think>`."""
     keep_thinking: bool = True
     """False where the client asked for no reasoning in the answer."""
     echo: JsonObject = field(default_factory=dict)

@@ -43,6 +43,10 @@ class Text(Struct, frozen=True):
     """Messages' cache marker as it came."""
     annotations: tuple[JsonObject, ...] = ()
     """Citations in the form of the dialect that they came from; written only there."""
+    phase: str | None = None
+    """Responses, in answers: that of its message."""
+    item_id: str = ""
+    """Responses, in answers: the id of its message (`msg_…`)."""
 
 
 class Image(Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from codex_gateway.dialect.chat.errors import read_error_object as read_openai_error
 from codex_gateway.dialect.chat.errors import write_error as write_openai_error
+from codex_gateway.dialect.chat.stop import read_failure as read_chat_failure
 from codex_gateway.dialect.chat.stop import read_stop as read_chat_stop
 from codex_gateway.dialect.chat.usage import read_usage as read_chat_usage
 from codex_gateway.dialect.conversion import Outcome, UpstreamEnd, end_error, may_fail_over
@@ -289,6 +290,10 @@ class PassThrough:
             self.usage = usage
         for choice in told.get("choices") or ():
             if isinstance(choice, dict) and choice.get("finish_reason"):
+                failure = read_chat_failure(str(choice["finish_reason"]))
+                if failure is not None:
+                    self._told_error(failure)
+                    return
                 self._stop = read_chat_stop(str(choice["finish_reason"]), choice.get("stop_reason"), refused=False)
         self._begun = self._begun or not _is_empty(told)
 

@@ -112,6 +112,7 @@ def converted(
         stop=request.stop,
         include=request.include,
         store=request.store,
+        thinking_opened=facts.thinking_opened,
         keep_thinking=_keeps_thinking(request),
         echo=_echo(original, client),
     )

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from codex_gateway.dialect.chat.errors import read_error_object
-from codex_gateway.dialect.chat.stop import read_stop
+from codex_gateway.dialect.chat.stop import read_failure, read_stop
 from codex_gateway.dialect.chat.tool_calls import ToolCalls
 from codex_gateway.dialect.chat.usage import read_usage
 from codex_gateway.dialect.inline_thinking import InlineThinking
@@ -74,14 +74,14 @@ class ChatReader:
 
     __slots__ = ("_calls", "_id", "_open", "_open_kind", "_parts", "_said", "_split", "_started", "_stop", "is_over")
 
-    def __init__(self) -> None:
+    def __init__(self, thinking_opened: bool = False) -> None:
         self._started = False
         self._id = ""
         self._parts = 0
         self._open: int = -1
         self._open_kind: type[Text | Thinking | Refusal] | None = None
         self._calls = ToolCalls(self._next_part)
-        self._split: InlineThinking | None = InlineThinking()
+        self._split: InlineThinking | None = InlineThinking(thinking_opened)
         self._said = ""
         self._stop: Finished | None = None
         self.is_over = False
@@ -94,9 +94,11 @@ class ChatReader:
         """
         data = event.data
         if data[:1] != b"{":
-            if data.strip() == b"[DONE]":
+            data = data.strip()
+            if data == b"[DONE]":
                 self._finish(out)
-            return
+            if data[:1] != b"{":
+                return
         chunk = decode_event(_decode, data)
         if chunk.error is not None or event.name == "error" or chunk.object == "error":
             body = chunk.error if chunk.error is not None else msgspec.json.decode(data)
@@ -174,6 +176,7 @@ class ChatReader:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning and isinstance(reasoning, str):
             # An endpoint that tells reasoning apart does not write it into the text as well.
+            self._flush_split(out)
             self._split = None
             self._say(Thinking, reasoning, out)
         content = delta.content
@@ -184,15 +187,16 @@ class ChatReader:
                 self._pieces(content, out)
         if delta.refusal and isinstance(delta.refusal, str):
             self._say(Refusal, delta.refusal, out)
+        if delta.annotations and self._open_kind is Text:
+            for annotation in delta.annotations:
+                out.append(AnnotationSeen(self._open, annotation, Dialect.CHAT))
         if delta.tool_calls or delta.function_call:
+            self._flush_split(out)
             self._close(out)
             for fragment in delta.tool_calls or ():
                 self._calls.read(fragment, out)
             if delta.function_call:
                 self._calls.read({"index": 0, "function": delta.function_call}, out)
-        if delta.annotations and self._open_kind is Text:
-            for annotation in delta.annotations:
-                out.append(AnnotationSeen(self._open, annotation, Dialect.CHAT))
 
     def _snapshot(self, message: dict[str, Any], out: list[Event]) -> None:
         """A `message` instead of a `delta` holds all that was said so far."""
@@ -253,6 +257,16 @@ class ChatReader:
         self._parts += 1
         return self._parts - 1
 
+    def _flush_split(self, out: list[Event]) -> None:
+        """Something else comes: what might have become a tag is said now. White space alone says nothing there."""
+        if self._split is not None:
+            thinking, answer = self._split.flush()
+            if thinking.strip():
+                self._say(Thinking, thinking, out)
+            if answer.strip():
+                self._split = None
+                self._say(Text, answer, out)
+
     def _end_split(self, out: list[Event]) -> None:
         if self._split is not None:
             thinking, answer = self._split.end()
@@ -265,9 +279,10 @@ class ChatReader:
     def _stopped(self, choice: _Choice, out: list[Event]) -> None:
         self._end_split(out)
         reason = str(choice.finish_reason)
-        if reason == "error":
+        failure = read_failure(reason)
+        if failure is not None:
             self.is_over = True
-            out.append(Failed(read_error_object({"message": "The endpoint ended its answer with an error."})))
+            out.append(Failed(failure))
             return
         self._stop = read_stop(reason, choice.stop_reason, self._open_kind is Refusal)
         self._close(out)

@@ -53,7 +53,7 @@ class ToolCalls:
         text = function.get("arguments")
         if text is None:
             text = function.get("input")
-        call = self._find(fragment.get("index"), call_id, name)
+        call = self._find(fragment.get("index"), call_id, name, text)
         if fragment.get("type") == "custom" or "custom" in fragment:
             call.kind = ToolKind.CUSTOM
         if call.part is None:
@@ -100,13 +100,15 @@ class ToolCalls:
             out.append(ToolArguments(part, text))
         return part
 
-    def _find(self, index: Any, call_id: str, name: str) -> _Call:
+    def _find(self, index: Any, call_id: str, name: str, text: Any) -> _Call:
         """The call that a fragment belongs to; a new one where it belongs to none."""
         calls = self._calls
         if isinstance(index, int):
             for call in reversed(calls):
                 if call.index == index:
                     if call_id and call.id and call_id != call.id and name and self._is_another(call, name):
+                        break
+                    if not call_id and name and self._begins_anew(call, text):
                         break
                     return call
             if call_id:
@@ -131,6 +133,14 @@ class ToolCalls:
     def _is_another(call: _Call, name: str) -> bool:
         """Some endpoints give every call the index 0, others every fragment of one call a new id."""
         return name != call.name or call.arguments.is_whole()
+
+    @staticmethod
+    def _begins_anew(call: _Call, text: Any) -> bool:
+        """Some endpoints give every call the index 0 and no id, but each of them whole."""
+        if isinstance(text, dict):
+            return bool(call.name and call.arguments.text)
+        said = call.arguments.text
+        return isinstance(text, str) and bool(text.strip()) and not text.startswith(said) and call.arguments.is_whole()
 
     def _new(self, index: int | None) -> _Call:
         call = _Call(index)

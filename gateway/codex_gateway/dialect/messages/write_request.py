@@ -55,7 +55,7 @@ def write_request(prepared: Prepared, facts: Facts) -> JsonObject:
     request = with_system_as_user(prepared.request)
     max_tokens = request.max_tokens or facts.max_output_tokens or DEFAULT_MAX_TOKENS
     body: JsonObject = {"model": facts.model, "max_tokens": max_tokens}
-    system = [_text(text) for text in request.system if text.text]
+    system = [_text(text) for text in request.system if text.text.strip()]
     if request.response_format and request.response_format.kind is FormatKind.JSON_OBJECT:
         system.append({"type": "text", "text": "Answer with one JSON object and nothing else."})
     if system:
@@ -170,7 +170,8 @@ def _user(message: Message) -> list[JsonObject]:
 def _content(part: Part) -> list[JsonObject]:
     match part:
         case Text():
-            return [_text(part)] if part.text else []
+            # Anthropic refuses text of white space alone, which models write before calls.
+            return [_text(part)] if part.text.strip() else []
         case Image():
             return [_image(part)]
         case File():

@@ -188,6 +188,9 @@ def content_part(part: Text | Refusal, text: str, annotations: list[JsonObject])
     return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
 
 
-def message_item(item_id: str, content: list[JsonObject], status: str) -> JsonObject:
-    """A message of the model."""
-    return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+def message_item(part: Text | Refusal, item_id: str, content: list[JsonObject], status: str) -> JsonObject:
+    """A message of the model that begins with `part`."""
+    item: JsonObject = {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+    if isinstance(part, Text) and part.phase is not None:
+        item["phase"] = part.phase
+    return item

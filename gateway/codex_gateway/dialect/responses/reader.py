@@ -87,6 +87,7 @@ class ResponsesReader:
         "_done_ids",
         "_end",
         "_items",
+        "_messages",
         "_parts",
         "_refused",
         "_searches",
@@ -100,6 +101,8 @@ class ResponsesReader:
         """By output_index."""
         self._contents: dict[tuple[int, int], _Open] = {}
         """Of messages, by output_index and content_index."""
+        self._messages: dict[int, Text] = {}
+        """What is known of messages before their texts, by output_index."""
         self._done: set[int] = set()
         self._done_ids: set[str] = set()
         self._parts = 0
@@ -196,6 +199,16 @@ class ResponsesReader:
 
     def _add(self, output_index: int, item: Any, out: list[Event]) -> _Open | None:
         part = read_item(item)
+        if output_index in self._done:
+            # Some endpoints give every item the index 0; each is whole before the next begins.
+            self._done.remove(output_index)
+            self._items.pop(output_index, None)
+            self._contents = {key: content for key, content in self._contents.items() if key[0] != output_index}
+        if part is None:
+            phase = item.get("phase")
+            self._messages[output_index] = Text(
+                "", phase=phase if isinstance(phase, str) else None, item_id=str(item.get("id") or "")
+            )
         # What has no neutral form is only useful whole.
         if part is None or isinstance(part, Opaque):
             return None
@@ -208,8 +221,11 @@ class ResponsesReader:
         key = (told.output_index, told.content_index)
         content = self._contents.get(key)
         if content is None and part is not None and told.output_index not in self._done:
-            content = self._contents[key] = self._begin(part, out)
+            content = self._contents[key] = self._begin(self._of_message(part, told.output_index), out)
         return content
+
+    def _of_message(self, part: Part, output_index: int) -> Part:
+        return self._messages.get(output_index, part) if isinstance(part, Text) else part
 
     def _more(self, part: _Open | None, delta: Any, out: list[Event]) -> None:
         if part is None or part.said < 0 or not delta or not isinstance(delta, str):
@@ -254,12 +270,15 @@ class ResponsesReader:
             return
         part = read_item(item)
         if part is None:
+            if output_index not in self._messages:
+                self._add(output_index, item, out)
             for number, value in enumerate(item.get("content") or ()):
                 content = self._contents.get((output_index, number))
                 if content is None:
                     kind = _content_of(value)
                     if kind is None:
                         continue
+                    kind = self._of_message(kind, output_index)
                     content = self._contents[output_index, number] = self._begin(kind, out)
                 self._whole_content(content, value, out)
                 self._close(content, out)

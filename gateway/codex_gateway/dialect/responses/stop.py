@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _REASONS = {
     "max_output_tokens": StopReason.MAX_TOKENS,
     "content_filter": StopReason.REFUSAL,
+    # Other makers' words.
+    "max_tokens": StopReason.MAX_TOKENS,
+    "length": StopReason.MAX_TOKENS,
+    "model_context_window_exceeded": StopReason.CONTEXT_WINDOW,
 }
 
 
@@ -41,7 +45,7 @@ def write_end(finished: Finished) -> tuple[str, str | None]:
             return "completed", None
         case StopReason.REFUSAL:
             # A refusal in words is an answer; what a filter stopped is none.
-            stopped = finished.native_reason in ("content_filter", "safety")
+            stopped = finished.native_reason not in ("refusal", "stop", "completed")
             return ("incomplete", "content_filter") if stopped else ("completed", None)
         case StopReason.MAX_TOKENS | StopReason.CONTEXT_WINDOW:
             return "incomplete", "max_output_tokens"

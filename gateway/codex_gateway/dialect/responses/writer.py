@@ -255,9 +255,11 @@ class ResponsesWriter:
 
     def _content(self, index: int, part: Text | Refusal) -> bytes:
         added = b""
+        if self._message is not None and not self._contents and _is_other_message(self._message, part):
+            added = self._close_message()
         if self._message is None:
             self._message = self._new(part, "msg")
-            added = self._added(self._message, message_item(self._message.id, [], "in_progress"))
+            added += self._added(self._message, message_item(part, self._message.id, [], "in_progress"))
         item = self._message
         number = len(item.content) + len(self._contents)
         self._contents[index] = _Content(item, number, part)
@@ -382,7 +384,7 @@ class ResponsesWriter:
 
     def _close_message(self, status: str = "completed") -> bytes:
         item, self._message = self._message, None
-        return b"" if item is None else self._done(item, message_item(item.id, item.content, status))
+        return b"" if item is None else self._done(item, message_item(item.part, item.id, item.content, status))
 
     def _finish(self, event: Finished) -> bytes:
         status, reason = write_end(event)
@@ -417,12 +419,17 @@ class ResponsesWriter:
         ask again."""
         item, self._message = self._message, None
         if item is not None:
-            self._output[item.output_index] = message_item(item.id, item.content, "incomplete")
+            self._output[item.output_index] = message_item(item.part, item.id, item.content, "incomplete")
 
     def _end(self, status: str, **fields: Any) -> bytes:
         output = [self._output[index] for index in sorted(self._output)]
         self.response = {**self._envelope(status), "output": output, **fields}
         return self._event(f"response.{status}", response=self.response)
+
+
+def _is_other_message(item: _Item, part: Text | Refusal) -> bool:
+    """Whether the endpoint, of this dialect, had them in two messages."""
+    return isinstance(part, Text) and bool(part.item_id) and part.item_id != item.id
 
 
 def _summary_place(item: _Item) -> dict[str, Any]:

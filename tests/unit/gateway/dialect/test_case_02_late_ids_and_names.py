@@ -96,3 +96,31 @@ def test_a_call_that_never_gets_a_name_is_a_failure(client: Dialect) -> None:
     assert error is not None
     assert error.kind is ErrorKind.UNAVAILABLE
     assert "name" in error.message
+
+
+def test_whole_calls_without_ids_under_one_index_are_separate_calls() -> None:
+    # As Gemini's layer sends them.
+    whole = [
+        {"index": 0, "id": "", "name": "look", "arguments": '{"at":"a"}'},
+        {"index": 0, "id": "", "name": "look", "arguments": '{"at":"b"}'},
+        {"index": 0, "id": "", "name": "read", "arguments": "{}"},
+    ]
+    seen = convert(b"".join(map(tool_chunk, whole)) + chunk({}, "stop"), Dialect.CHAT, Dialect.MESSAGES)
+    blocks = message_of(seen)["content"]
+    assert [(block["name"], block["input"]) for block in blocks] == [
+        ("look", {"at": "a"}),
+        ("look", {"at": "b"}),
+        ("read", {}),
+    ]
+    assert len({block["id"] for block in blocks}) == 3
+
+
+def test_a_name_in_every_fragment_makes_one_call() -> None:
+    fragments = [
+        {"index": 0, "id": "a", "name": "look", "arguments": '{"at":'},
+        {"index": 0, "name": "look", "arguments": '{"x":1}'},
+        {"index": 0, "name": "look", "arguments": "}"},
+        {"index": 0, "name": "look", "arguments": ""},
+    ]
+    seen = convert(b"".join(map(tool_chunk, fragments)) + chunk({}, "stop"), Dialect.CHAT, Dialect.MESSAGES)
+    assert [block["input"] for block in message_of(seen)["content"]] == [{"at": {"x": 1}}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from codex_gateway.dialect.conversion import convert_answer
 from codex_gateway.dialect.convert import Dialect
 from codex_gateway.dialect.inline_thinking import InlineThinking
 from codex_gateway.dialect.neutral import RedactedThinking, Thinking
@@ -10,8 +11,15 @@ from codex_gateway.dialect.seal import unseal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.converting import DONE, chunk, convert, items_of, message_of
-from tests.support.dialect_streams import message, messages_stream, output_message, response, responses_stream
+from tests.support.converting import DONE, chunk, convert, items_of, message_of, way_back
+from tests.support.dialect_streams import (
+    completion,
+    message,
+    messages_stream,
+    output_message,
+    response,
+    responses_stream,
+)
 
 SIGNED = messages_stream(
     message(
@@ -128,3 +136,51 @@ def test_an_endpoint_that_tells_reasoning_apart_may_write_tags_into_its_text() -
     stream = chunk({"reasoning_content": "Hm"}) + chunk({"content": "<think>is a tag"}, "stop") + DONE
     content = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]
     assert content[1] == {"type": "text", "text": "<think>is a tag"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hm\n</think>\n\nso", ("hm", "so")),
+        ("<think>hm</think>so", ("hm", "so")),
+        ("\n<think>\nhm</think>so", ("hm", "so")),
+        ("</think>so", ("", "so")),
+        ("a < b </thin </think> so </think>", ("a < b </thin ", "so </think>")),
+        # Never closed: it was the answer after all, and is told as such.
+        ("so it is", ("so it is", "so it is")),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_thinking_that_the_template_opened(text: str, expected: tuple[str, str], size: int) -> None:
+    stream = b"".join(chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)) + chunk({}, "stop")
+    seen = convert(stream, Dialect.CHAT, Dialect.MESSAGES, thinking_opened=True)
+    blocks = message_of(seen)["content"]
+    said = ["".join(block.get(kind, "") for block in blocks) for kind in ("thinking", "text")]
+    assert (said[0], said[1]) == expected
+    whole = convert_answer(completion(text), way_back(Dialect.CHAT, Dialect.MESSAGES, thinking_opened=True))
+    assert ["".join(block.get(kind, "") for block in whole["content"]) for kind in ("thinking", "text")] == said
+
+
+def test_a_closing_tag_alone_is_text_where_nothing_is_known() -> None:
+    seen = convert(chunk({"content": "a</think>b"}) + chunk({}, "stop"), Dialect.CHAT, Dialect.MESSAGES)
+    assert [block.get("text") for block in message_of(seen)["content"]] == ["a</think>b"]
+
+
+@pytest.mark.parametrize("before", ["\n\n", "<think>\n\n</think>\n\n", " "])
+def test_white_space_before_a_call_is_no_text(before: str) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "run", "arguments": "{}"}}
+    stream = chunk({"content": before}) + chunk({"tool_calls": [call]}) + chunk({}, "tool_calls")
+    seen = convert(stream, Dialect.CHAT, Dialect.MESSAGES)
+    assert [block["type"] for block in message_of(seen)["content"]] == ["tool_use"]
+
+
+def test_what_might_have_been_a_tag_is_said_before_a_call() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "run", "arguments": "{}"}}
+    stream = chunk({"content": "<th"}) + chunk({"tool_calls": [call]}) + chunk({}, "tool_calls")
+    blocks = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]
+    assert [block.get("text") or block["type"] for block in blocks] == ["<th", "tool_use"]
+    stream = (
+        chunk({"content": "<th"}) + chunk({"reasoning_content": "hm"}) + chunk({"content": "so"}) + chunk({}, "stop")
+    )
+    blocks = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]
+    assert [block["type"] for block in blocks] == ["text", "thinking", "text"]

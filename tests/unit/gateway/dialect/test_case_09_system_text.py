@@ -95,3 +95,15 @@ def test_empty_texts_are_left_out_of_messages() -> None:
     messages = to_messages(body)
     assert "system" not in messages
     assert [message["role"] for message in messages["messages"]] == ["user"]
+
+
+def test_white_space_alone_is_left_out_of_messages() -> None:
+    # Models write it before calls, and Anthropic refuses it.
+    call = {"id": "a", "type": "function", "function": {"name": "run", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "\n\n", "tool_calls": [call]}
+    body = chat_body(
+        {"role": "system", "content": " "}, USER, said, {"role": "tool", "tool_call_id": "a", "content": "x"}
+    )
+    messages = to_messages(body)
+    assert "system" not in messages
+    assert [block["type"] for block in messages["messages"][1]["content"]] == ["tool_use"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from codex_gateway.dialect.conversion import convert_answer
-from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.convert import AnswerFailed, Dialect, PassThrough
+from codex_gateway.dialect.neutral import ErrorKind
 
-from tests.support.converting import convert, message_of, way_back
+from tests.support.converting import chunk, convert, message_of, way_back
 from tests.support.dialect_streams import (
     call,
     chat_stream,
@@ -62,6 +64,11 @@ FROM_CHAT = [
     ("content_filter", "refusal", ("incomplete", "content_filter")),
     ("model_length", "model_context_window_exceeded", ("incomplete", "max_output_tokens")),
     ("STOP", "end_turn", ("completed", None)),
+    ("eos_token", "end_turn", ("completed", None)),
+    ("sensitive", "refusal", ("incomplete", "content_filter")),
+    ("content_filter: PROHIBITED_CONTENT", "refusal", ("incomplete", "content_filter")),
+    ("model_context_window_exceeded", "model_context_window_exceeded", ("incomplete", "max_output_tokens")),
+    ("MAX_TOKENS", "max_tokens", ("incomplete", "max_output_tokens")),
     ("a_new_word", "end_turn", ("completed", None)),
 ]
 
@@ -120,3 +127,31 @@ def test_the_stop_sequence_is_told_where_the_endpoint_names_it() -> None:
     body["choices"][0]["stop_reason"] = "###"
     message_ = message_of(convert(chat_stream(body), Dialect.CHAT, Dialect.MESSAGES))
     assert (message_["stop_reason"], message_["stop_sequence"]) == ("stop_sequence", "###")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "error",
+        "insufficient_system_resource",
+        "network_error",
+        "abort",
+        "function_call_filter: MALFORMED_FUNCTION_CALL",
+    ],
+)
+@pytest.mark.parametrize("client", list(Dialect))
+def test_reasons_that_tell_a_failure_are_no_success(reason: str, client: Dialect) -> None:
+    begun = convert(chat_stream(completion("so", reason)), Dialect.CHAT, client)
+    assert begun.outcome.error is not None
+    assert begun.outcome.error.kind in (ErrorKind.INTERNAL, ErrorKind.OVERLOADED, ErrorKind.UNAVAILABLE)
+    assert "error" in json.dumps(begun.events[-1])
+    with pytest.raises(AnswerFailed):
+        convert_answer(completion("so", reason), way_back(Dialect.CHAT, client))
+    passed = PassThrough(Dialect.CHAT)
+    stream = chat_stream(completion("so", reason))
+    assert b"".join(passed.feed(stream) + passed.end()) == stream
+    assert passed.outcome is not None
+    assert passed.outcome.error is not None
+    # Nothing was said: another endpoint may be asked.
+    assert convert(chunk({}, reason), Dialect.CHAT, client).first_event_error is not None
+    assert PassThrough(Dialect.CHAT).feed(chunk({}, reason)) == []

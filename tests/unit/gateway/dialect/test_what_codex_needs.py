@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Any
 
 import pytest
-from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.conversion import convert_answer
+from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.sse import event_bytes
 
-from tests.support.converting import convert, items_of
+from tests.support.converting import convert, items_of, way_back
 from tests.support.dialect_streams import (
     call,
     chat_stream,
@@ -128,3 +130,39 @@ def test_an_event_named_error_is_never_all_it_gets() -> None:
         kinds = convert(STREAMS[upstream][:cut], upstream, Dialect.RESPONSES).kinds()
         assert "error" not in kinds
         assert not kinds or kinds[-1] in ("response.failed", "response.incomplete")
+
+
+def test_phases_and_ids_of_messages_survive_a_conversion() -> None:
+    body = response(
+        {**output_message("I look.", "msg_a"), "phase": "commentary"},
+        {**output_message("It is so.", "msg_b"), "phase": "final_answer"},
+    )
+    for size in (1, 100):
+        items = items_of(convert(responses_stream(body, size), Dialect.RESPONSES, Dialect.RESPONSES))
+        assert [(item["id"], item["phase"], item["content"][0]["text"]) for item in items] == [
+            ("msg_a", "commentary", "I look."),
+            ("msg_b", "final_answer", "It is so."),
+        ]
+    whole = convert_answer(body, way_back(Dialect.RESPONSES, Dialect.RESPONSES))
+    assert [item["phase"] for item in whole["output"]] == ["commentary", "final_answer"]
+
+
+def test_phases_go_back_to_an_endpoint_of_the_same_dialect() -> None:
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]}
+    body = {"model": "m", "input": ["", "", ""], "tools": [{"type": "custom", "name": "apply_patch"}]}
+    body["input"] = [
+        {"type": "message", "role": "user", "content": "hi"},
+        {**said, "phase": "commentary"},
+        {**said, "phase": "final_answer"},
+        {"type": "message", "role": "user", "content": "go on"},
+    ]
+    facts = Facts(dialect=Dialect.RESPONSES, model="m", custom_tools=False)
+    sent = convert_request(body, Dialect.RESPONSES, facts).body["input"]
+    assert [item.get("phase") for item in sent] == [None, "commentary", "final_answer", None]
+
+
+def test_items_under_one_index_are_items_of_their_own() -> None:
+    body = response(function_call("look", "{}", 1), output_message("So."), function_call("run", '{"a":1}', 2))
+    stream = re.sub(rb'"output_index": \d+', b'"output_index": 0', responses_stream(body))
+    call, text, other = items_of(convert(stream, Dialect.RESPONSES, Dialect.RESPONSES))
+    assert (call["name"], text["content"][0]["text"], other["arguments"]) == ("look", "So.", '{"a":1}')
