@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codex_gateway.commands.listing import ListingGroup
 from codex_gateway.paths import GatewayPaths
 
 if TYPE_CHECKING:
@@ -28,12 +29,9 @@ def _complete_endpoint(ctx: click.Context, param: click.Parameter, incomplete: s
     return [one.name for one in there if one.name.startswith(incomplete)]
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def endpoints(ctx: click.Context) -> None:
+@click.group(cls=ListingGroup)
+def endpoints() -> None:
     """List, test, switch and reorder the upstream model APIs. Without a command: list."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_endpoints)
 
 
 @endpoints.command("list")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codex_gateway.commands.listing import ListingGroup
 from codex_gateway.paths import GatewayPaths
 from codex_gateway.route.learned import Topic
 
@@ -15,12 +16,9 @@ if TYPE_CHECKING:
     from codex_gateway.route.learned import Fact
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def learned(ctx: click.Context) -> None:
+@click.group(cls=ListingGroup)
+def learned() -> None:
     """List and forget what was learned about endpoints. Without a command: list. Also while no gateway runs."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_facts)
 
 
 @learned.command("list")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from codex_gateway.commands.listing import ListingGroup
 from codex_gateway.config.endpoint import ClientKind
 from codex_gateway.ingress.tokens import Role, Tokens
 from codex_gateway.paths import GatewayPaths
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def tokens() -> None:
-    """List, make and revoke client tokens.
+    """List, make and revoke client tokens. Without a command: list.
 
     A running gateway obeys a change at once.
     """

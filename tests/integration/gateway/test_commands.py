@@ -134,7 +134,7 @@ async def test_without_a_gateway_what_can_be_known_is_said(program: GatewayProgr
 async def test_endpoints_are_switched_in_the_file_without_a_gateway(program: GatewayProgram) -> None:
     text = CONFIG.format(one="http://127.0.0.1:1", two="http://127.0.0.1:2", key=KEY)
     program.write_config(text)
-    listed = await program.done("endpoints", "list", "--json")
+    listed = await program.done("endpoints", "--json")
     assert states(listed) == {"one": "enabled", "two": "enabled"}
     assert "how they are is not known" in listed.err
     assert KEY not in listed.out
@@ -169,6 +169,8 @@ async def test_completion(program: GatewayProgram, shell: str) -> None:
     program.write_config(CONFIG.format(one="http://127.0.0.1:1", two="http://127.0.0.1:2", key=KEY))
     words = {"_CODEX_GATEWAY_COMPLETE": "bash_complete", "COMP_WORDS": "codex-gateway st", "COMP_CWORD": "1"}
     assert (await program.run(**words)).out.split() == ["plain,stats", "plain,status"]
+    words |= {"COMP_WORDS": "codex-gateway endpoints re", "COMP_CWORD": "2"}
+    assert (await program.run(**words)).out.split() == ["plain,reorder", "plain,reset"]
     words |= {"COMP_WORDS": "codex-gateway endpoints disable t", "COMP_CWORD": "3"}
     assert (await program.run(**words)).out.split() == ["plain,two"]
 
@@ -188,7 +190,7 @@ async def test_status_and_endpoints(gateway: GatewayProgram) -> None:
     told = (await gateway.done("status")).out
     assert "2 up, 0 out, 0 disabled" in told
     assert "1 requests, 0 failed, 9 tokens in, 12 out" in told
-    verbose = await gateway.done("endpoints", "list", "-v")
+    verbose = await gateway.done("endpoints", "-v")
     assert KEY not in shown.out + told + verbose.out
     assert "key 1" in verbose.out
 
@@ -390,7 +392,7 @@ async def test_tokens_are_made_and_revoked_while_it_runs(gateway: GatewayProgram
         return await status_of() == status
 
     await wait_for(lambda: has(200), what="the new token")
-    listed = await gateway.done("tokens", "list", "--json")
+    listed = await gateway.done("tokens", "--json")
     assert text not in listed.out
     assert "ci" in [one["name"] for one in listed.lines]
     await gateway.done("tokens", "revoke", "ci")
