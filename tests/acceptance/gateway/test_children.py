@@ -10,17 +10,15 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from codex_control.errors import Exit
-from codex_control.gateway_paths import GatewayPaths, running_pid
 from codex_control.v1 import admin_pb2
 
 from tests.support.codex_home import CodexHome
+from tests.support.gateway_program import GatewayProgram
 from tests.support.stub_model import StubModel
 from tests.support.stub_upstream import StubUpstream
 from tests.support.supervisor import RunningSupervisor, supervisor_of
@@ -29,44 +27,18 @@ from tests.support.waiting import wait_for
 TIME_LIMIT_S = 60.0
 
 
-@dataclass
-class GatewayProgram:
-    """`codex-gateway serve` as a process of its own."""
+def chat_only(stub: StubUpstream, port: int = 0) -> dict[str, Any]:
+    """A configuration with one endpoint, in the Chat dialect alone."""
+    endpoint = {"name": "chat-only", "url": stub.base_url, "dialects": ["chat"]}
+    return {"listen": {"port": port}, "endpoints": [endpoint]}
 
-    environment: dict[str, str]
-    process: asyncio.subprocess.Process | None = None
 
-    @property
-    def paths(self) -> GatewayPaths:
-        return GatewayPaths.from_environment(self.environment)
-
-    def configure(self, stub: StubUpstream, port: int = 0) -> None:
-        """One endpoint, in the Chat dialect alone."""
-        settings: dict[str, Any] = {
-            "listen": {"port": port},
-            "endpoints": [{"name": "chat-only", "url": stub.base_url, "dialects": ["chat"]}],
-        }
-        self.paths.config_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.paths.config_file.write_text(yaml.safe_dump(settings))
-        self.paths.config_file.chmod(0o600)
-
-    async def start(self) -> None:
-        """Start it and wait until it listens."""
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "codex_gateway", "serve"), env=self.environment, stderr=asyncio.subprocess.DEVNULL
-        )
-
-        def listens() -> bool:
-            return running_pid(self.paths) is not None and self.paths.address_file.exists()
-
-        await wait_for(listens, TIME_LIMIT_S, "the gateway")
-
-    async def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it."""
-        process, self.process = self.process, None
-        if process is not None:
-            process.send_signal(number)
-            await asyncio.wait_for(process.wait(), TIME_LIMIT_S)
+async def kill(gateway: GatewayProgram) -> None:
+    """SIGKILL it: its address stays behind."""
+    process, gateway.process = gateway.process, None
+    assert process is not None
+    process.kill()
+    await process.wait()
 
 
 @pytest.fixture
@@ -78,7 +50,7 @@ async def stub() -> AsyncIterator[StubUpstream]:
 @pytest.fixture
 async def gateway(codex_home: CodexHome, short_runtime_dir: Path, stub: StubUpstream) -> AsyncIterator[GatewayProgram]:
     made = GatewayProgram(codex_home.environment(short_runtime_dir))
-    made.configure(stub)
+    made.configure(**chat_only(stub))
     yield made
     await made.end()
 
@@ -124,13 +96,7 @@ async def test_an_ask_reaches_a_provider_that_speaks_chat_alone(
     assert "what is the answer?" in stub.requests[-1].body.decode()
 
     async def is_listed() -> bool:
-        shown = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "codex_gateway", "requests", "--client", "codex"),
-            env=gateway.environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        listed, _ = await asyncio.wait_for(shown.communicate(), TIME_LIMIT_S)
-        return "chat-only" in listed.decode()
+        return "chat-only" in (await gateway.done("requests", "--client", "codex")).out
 
     # The gateway knew whom it served. It writes its records a moment later.
     await wait_for(is_listed, TIME_LIMIT_S, "the record")
@@ -159,7 +125,7 @@ async def test_after_the_deaths_of_supervisor_and_gateway_the_next_child_finds_i
     assert (await supervisor.client.instance("main")).child.pid == before
     assert (await ask(supervisor, "-i", "main", "two"))[0] == Exit.OK
     # A killed gateway leaves its address behind; the next one listens elsewhere.
-    await gateway.end(signal.SIGKILL)
+    await kill(gateway)
     await gateway.start()
     os.kill(before, signal.SIGKILL)
     code, _, err = await ask(supervisor, "-i", "main", "three")
@@ -199,12 +165,12 @@ async def test_a_turn_outlives_the_death_of_the_gateway_under_it(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    gateway.configure(stub, port=port)
+    gateway.configure(**chat_only(stub, port))
     await gateway.start()
     stub.plan(gap_s=0.2, events=50)
     asking = asyncio.create_task(ask(supervisor, "-i", "main", "go on"))
     await wait_for(lambda: any(request.sent_bytes for request in stub.requests), TIME_LIMIT_S, "the stream")
-    await gateway.end(signal.SIGKILL)
+    await kill(gateway)
     await gateway.start()
     code, out, err = await asking
     assert (code, out.strip()) == (Exit.OK, "x" * 20), err
