@@ -197,6 +197,9 @@ class Gateway:
         stack.callback(self.pool.close)
         self.kept_responses = KeptResponses()
         self.limits = Limits(self.clock, config.clients, config.limits.concurrent)
+        if self.records is not None:
+            for name, tokens in self.records.used_today.items():
+                self.limits.used(name, tokens)
         self._tagger = Tagger(config.tagging)
         stack.push_async_callback(self._tagger.close)
 

@@ -39,13 +39,21 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 SHOWN_AFTER_S = 1.0
 """A request that runs for longer is written while it runs."""
 TIDY_EVERY_S = 60.0
+DAY_NS = 86_400 * 10**9
 
 
 class RequestLog:
     """A `Recorder` (see `ingress.recording`) that writes to SQLite."""
 
     def __init__(
-        self, writer: Writer, clock: Clock, config: RecordsConfig, prices: Sequence[Price], known: list[Fact]
+        self,
+        writer: Writer,
+        clock: Clock,
+        config: RecordsConfig,
+        prices: Sequence[Price],
+        *,
+        known: list[Fact],
+        used_today: dict[str, int],
     ) -> None:
         self._writer = writer
         self._clock = clock
@@ -60,6 +68,8 @@ class RequestLog:
         self._tidied_s = clock.monotonic()
         self.known_facts = known
         """What the gateway before this one had learned."""
+        self.used_today = used_today
+        """Tokens in and out that each client token has used since midnight (UTC), before this gateway started."""
         self.dropped = 0
         """Requests that were not written."""
         self.body_limit = 0
@@ -83,8 +93,8 @@ class RequestLog:
 
         writer = Writer(path, connect, clock=clock)
         await writer.start()
-        known = await writer.call(_begin)
-        log = cls(writer, clock, config, prices, known)
+        known, used_today = await writer.call(partial(_begin, clock.wall_ns() // DAY_NS * DAY_NS))
+        log = cls(writer, clock, config, prices, known=known, used_today=used_today)
         log._loop = asyncio.get_running_loop().create_task(log._write_on(), name="write request records")
         return log
 
@@ -223,12 +233,16 @@ class RequestLog:
             _log.warning("records_not_tidied", extra={"because": str(error)})
 
 
-def _begin(db: sqlite3.Connection) -> list[Fact]:
+def _begin(midnight_ns: int, db: sqlite3.Connection) -> tuple[list[Fact], dict[str, int]]:
     # One gateway for a user (its lock says so): what has no outcome was another run's, and died with it.
     db.execute(
         "UPDATE requests SET outcome = ?, error = 'the gateway died' WHERE outcome = ?", (rows.LOST, rows.RUNNING)
     )
-    return facts.read(db)
+    used = db.execute(
+        "SELECT token, sum(input + cache_read + cache_write + output) FROM requests WHERE at_ns >= ? GROUP BY token",
+        (midnight_ns,),
+    )
+    return facts.read(db), dict(used.fetchall())
 
 
 def _write(

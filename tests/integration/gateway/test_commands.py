@@ -71,9 +71,11 @@ async def gateway(program: GatewayProgram, stub: StubUpstream, other: StubUpstre
     await program.end()
 
 
-async def ask(gateway: GatewayProgram, path: str = "/v1/chat/completions", **more: Any) -> tuple[int, Any]:
+async def ask(
+    gateway: GatewayProgram, path: str = "/v1/chat/completions", token: str = "", **more: Any
+) -> tuple[int, Any]:
     """A client's request; its status and answer."""
-    token = gateway.paths.token_file("other").read_text().strip()
+    token = token or gateway.paths.token_file("other").read_text().strip()
     async with (
         aiohttp.ClientSession() as http,
         http.post(
@@ -398,6 +400,22 @@ async def test_tokens_are_made_and_revoked_while_it_runs(gateway: GatewayProgram
     await gateway.done("tokens", "revoke", "ci")
     await wait_for(lambda: has(401), what="the end of the token")
     assert (await gateway.run("tokens", "text", "ci")).code == Exit.NOT_FOUND
+
+
+async def test_the_tokens_of_a_day_are_counted_across_restarts(gateway: GatewayProgram) -> None:
+    text = (await gateway.done("tokens", "add", "small", "--tokens-per-day", "40")).out.strip()
+
+    async def answers() -> bool:
+        return (await ask(gateway, token=text))[0] == 200
+
+    await wait_for(answers, what="the new token")  # 21 tokens
+    assert (await ask(gateway, token=text))[0] == 200
+    assert (await ask(gateway, token=text))[0] == 429
+    await gateway.end()
+    await gateway.start()
+    status, answer = await ask(gateway, token=text)
+    assert status == 429
+    assert "40 tokens of today" in answer["error"]["message"]
 
 
 async def test_the_admin_token_is_needed(gateway: GatewayProgram) -> None:
