@@ -56,6 +56,8 @@ class Knobs:
     """The stream's last event lacks its blank line."""
     empty: bool = False
     """The stream has no event at all."""
+    whole: bool = False
+    """Gives a whole answer where a stream was asked for."""
     fails_midway: bool = False
     """The overload error comes in the middle of the stream, and the stream ends."""
     chunk_bytes: int = 0
@@ -239,7 +241,7 @@ class _Connection(asyncio.Protocol):
         if knobs.garbage:
             self.transport.write(b"SSH-2.0-OpenSSH_9.9\r\n")
             return
-        streams = _wants_stream(seen.body) and knobs.body is None and knobs.status == 200
+        streams = _wants_stream(seen.body) and knobs.body is None and knobs.status == 200 and not knobs.whole
         if not streams:
             body = knobs.body if knobs.body is not None else whole_answer(seen, knobs)
             await self._write(_head(knobs, length=len(body)), seen)

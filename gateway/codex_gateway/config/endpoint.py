@@ -285,6 +285,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_tokens_field: Annotated[MaxTokensField, text("What the limit of an answer is called in Chat Completions.")] = (
         MaxTokensField.AUTO
     )
+    thinking_opened: Annotated[
+        tuple[str, ...],
+        texts(
+            "Globs for models, under the name that is sent, whose text begins in the midst of reasoning: their "
+            "template opens `<think>` in the prompt, and nobody takes the reasoning out (DeepSeek R1, QwQ without a "
+            "parser). All up to `</think>` is then reasoning.",
+            max_length=200,
+            pattern=".+",
+            pattern_means="a model's name or a glob",
+        ),
+    ] = ()
     family: Annotated[Family, text("Whose features it has.")] = Family.AUTO
 
     def __repr__(self) -> str:

@@ -290,6 +290,28 @@ def convert_answer(body: JsonObject, way_back: WayBack, *, created_s: int = 0, a
         raise _misshapen(why) from why
 
 
+def stream_of_answer(body: JsonObject, way_back: WayBack, *, created_s: int = 0, answer_id: str = "") -> bytes:
+    """The client's stream of an endpoint's whole answer.
+
+    :raises AnswerFailed: as `convert_answer`
+    """
+    writer = _WRITERS[way_back.client](way_back, created_s, answer_id)
+    try:
+        events = read_whole(body, way_back)
+        # What failed has to be known before the first byte.
+        if collect(events).finished.reason is StopReason.INCOMPLETE and way_back.client is not Dialect.RESPONSES:
+            raise AnswerFailed(INCOMPLETE)
+        return b"".join(map(writer.write, events))
+    except MISSHAPEN as why:
+        raise _misshapen(why) from why
+
+
+def error_stream(error: Error, way_back: WayBack, *, created_s: int = 0, answer_id: str = "") -> bytes:
+    """A whole stream of the client's dialect that tells nothing but the error."""
+    writer = _WRITERS[way_back.client](way_back, created_s, answer_id)
+    return writer.write(Failed(error))
+
+
 def read_whole(body: JsonObject, way_back: WayBack) -> list[Event]:
     """The events of a whole answer as the client shall see them.
 

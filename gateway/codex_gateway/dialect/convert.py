@@ -13,7 +13,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from codex_gateway.dialect.conversion import ConvertedStream, Outcome, UpstreamEnd, convert_answer
+from codex_gateway.dialect.conversion import ConvertedStream, Outcome, UpstreamEnd, convert_answer, stream_of_answer
+from codex_gateway.dialect.conversion import error_stream as _error_stream
 from codex_gateway.dialect.errors import error_answer, read_error
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
 from codex_gateway.dialect.malformed import AnswerFailed
@@ -45,6 +46,7 @@ __all__ = [
     "count_answer",
     "count_tokens",
     "error_answer",
+    "error_stream",
     "input_items",
     "model_answer",
     "models_answer",
@@ -109,6 +111,13 @@ class Conversion(Struct, frozen=True):
             return body if model is None or "model" not in body else {**body, "model": model}
         return convert_answer(body, self.way_back, created_s=created_s, answer_id=answer_id)
 
+    def stream_of_answer(self, body: JsonObject, *, created_s: int = 0, answer_id: str = "") -> bytes:
+        """The client's stream of a whole answer: for an endpoint that did not stream although it was asked to.
+
+        :raises AnswerFailed: as `answer`
+        """
+        return stream_of_answer(body, self.way_back, created_s=created_s, answer_id=answer_id)
+
     def _model_to_echo(self) -> str | None:
         return None if self.body.get("model") == self.way_back.model else self.way_back.model
 
@@ -126,6 +135,16 @@ def convert_request(
     except Wrong as wrong:
         raise wrong.bad_input() from None
     return Conversion(sent, way_back, pass_through, untouched=sent is body)
+
+
+def error_stream(dialect: Dialect, error: Error, model: str, *, created_s: int = 0, answer_id: str = "") -> bytes:
+    """A whole stream that tells nothing but the error: for clients that know it only so.
+
+    Codex takes a full context window from `response.failed` alone, with which it can make room; in an answer with
+    status 400 it is a mistake like any other.
+    """
+    way_back = WayBack(client=dialect, upstream=dialect, model=model)
+    return _error_stream(error, way_back, created_s=created_s, answer_id=answer_id)
 
 
 def strip_signatures(body: JsonObject, dialect: Dialect) -> JsonObject:

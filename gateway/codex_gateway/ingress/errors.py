@@ -9,10 +9,11 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from codex_gateway.dialect.convert import error_answer
+from codex_gateway.config.endpoint import ClientKind
+from codex_gateway.dialect.convert import error_answer, error_stream
 from codex_gateway.dialect.neutral import Dialect, Error, ErrorKind
 from codex_gateway.ingress.routes import dialect_of
-from codex_gateway.upstream.call import Unanswered
+from codex_gateway.upstream.call import Call, Unanswered
 
 _encode = msgspec.json.Encoder().encode
 
@@ -50,8 +51,12 @@ def refuse(
     )
 
 
-def unanswered(dialect: Dialect, error: Unanswered) -> web.Response:
+def unanswered(call: Call, error: Unanswered) -> web.Response:
     """What a client gets where no endpoint answered it."""
+    dialect = call.dialect
+    if call.stream and call.kind is ClientKind.CODEX and error.error.kind is ErrorKind.CONTEXT_LENGTH:
+        told = error_stream(dialect, error.error, call.model, created_s=call.created_s, answer_id=call.entry.id)
+        return web.Response(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}, body=told)
     if error.native is not None:
         status, kept, body = error.native
         return web.Response(status=status, headers=CIMultiDict(kept), body=body)

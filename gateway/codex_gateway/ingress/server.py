@@ -256,7 +256,7 @@ class Ingress:
                 raise
         except Unanswered as error:
             entry.outcome, entry.error = "failed", error.error.message[:1000]
-            response = unanswered(call.dialect, error)
+            response = unanswered(call, error)
             entry.status = response.status
             return response
         except BadInput as error:
@@ -268,7 +268,7 @@ class Ingress:
             entry.usage, entry.status, entry.outcome = answer.usage, answer.status, "ok"
             entry.bytes_out = len(answer.body)
             if wanted(call):
-                keep_whole(self.keep, call, answer.body)
+                (keep_streamed if call.stream else keep_whole)(self.keep, call, answer.body)
             headers = CIMultiDict(answer.headers)
             headers.setdefault("Content-Type", "application/json")
             return web.Response(status=answer.status, headers=headers, body=answer.body)

@@ -9,6 +9,7 @@ from codex_gateway.config.endpoint import AuthHeader, Endpoint, Family, KeySourc
 from codex_gateway.dialect.facts import Facts
 from codex_gateway.dialect.neutral import Dialect
 from codex_gateway.route.choose import Candidate
+from codex_gateway.route.globs import matches_any
 from codex_gateway.route.learned import Known
 
 _ANTHROPIC_HOSTS = ("api.anthropic.com",)
@@ -57,6 +58,7 @@ def facts_for(candidate: Candidate, *, drop_signatures: bool = False) -> Facts:
         web_search=False if any(kind.startswith("web_search") for kind in refused) else None,
         custom_tools=False if "custom" in refused else None,
         namespaces=False if refused & {"namespace", "tool_search"} else None,
+        thinking_opened=matches_any(endpoint.thinking_opened, candidate.model),
         drop_encrypted=candidate.moved,
         drop_signatures=drop_signatures,
     )

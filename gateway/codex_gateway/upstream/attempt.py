@@ -203,6 +203,13 @@ class Attempter:
             if not call.count_tokens:
                 usage, answer_id = usage_of(candidate.dialect, body)
             echo = prepared.native and candidate.model == call.model and conversion.pass_through
+            if call.stream and not call.count_tokens:
+                # It was asked for a stream and gave the answer whole.
+                out = conversion.stream_of_answer(_decode(body), created_s=call.created_s, answer_id=call.entry.id)
+                headers = headers_for_client(connection.headers, native=False)
+                headers = [(name, value) for name, value in headers if name != "content-type"]
+                headers.append(("Content-Type", "text/event-stream"))
+                return Whole(connection.status, headers, out, usage, answer_id)
             if call.count_tokens or echo:
                 out = body
             else:

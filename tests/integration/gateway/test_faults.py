@@ -333,3 +333,36 @@ async def test_tags_lead_to_endpoints(start: Start, stub: StubUpstream, other: S
                 assert response.status == 200
     assert [seen.json["messages"][0]["content"] for seen in other.requests] == ["think hard"]
     assert len(stub.requests) == 1
+
+
+TOO_LONG = {"error": {"message": "This model's maximum context length is 8 tokens", "code": "context_length_exceeded"}}
+
+
+@pytest.mark.parametrize("spoken", ["responses", "chat", "messages"])
+async def test_codex_is_told_a_full_context_window_in_its_stream(start: Start, stub: StubUpstream, spoken: str) -> None:
+    stub.always = Knobs(status=400, body=msgspec.json.encode(TOO_LONG))
+    async with start(endpoints=[endpoint(stub, dialects=(spoken,))]) as running:
+        async with running.post("/v1/responses", responses(stream=True), originator="codex_cli_rs") as response:
+            found = events(await response.read())
+            assert response.status == 200
+            assert response.content_type == "text/event-stream"
+        assert [one["type"] for one in found] == ["response.created", "response.in_progress", "response.failed"]
+        assert found[-1]["response"]["error"]["code"] == "context_length_exceeded"
+        # Anybody else, and who does not stream, gets the status.
+        for body, headers in ((responses(stream=True), {}), (responses(), {"originator": "codex_cli_rs"})):
+            async with running.post("/v1/responses", body, **headers) as response:
+                assert response.status == 400
+                assert (await response.json())["error"]["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("spoken", ["responses", "chat", "messages"])
+async def test_an_endpoint_that_does_not_stream(start: Start, stub: StubUpstream, path: str, spoken: str) -> None:
+    stub.always = Knobs(whole=True)
+    async with start(endpoints=[endpoint(stub, dialects=(spoken,))]) as running:
+        async with running.post(path, BODIES[path](stream=True)) as response:
+            assert response.content_type == "text/event-stream"
+            got = await response.read()
+    assert b"xxxxx" in got
+    last = events(got)[-1]
+    assert last == "[DONE]" or last["type"] in ("message_stop", "response.completed")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from codex_gateway.config.endpoint import Endpoint
 from codex_gateway.dialect.conversion import convert_answer
-from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.convert import Dialect, convert_request
 from codex_gateway.dialect.inline_thinking import InlineThinking
 from codex_gateway.dialect.neutral import RedactedThinking, Thinking
 from codex_gateway.dialect.seal import unseal
+from codex_gateway.route.choose import Candidate
+from codex_gateway.route.endpoint_facts import facts_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,3 +187,14 @@ def test_what_might_have_been_a_tag_is_said_before_a_call() -> None:
     )
     blocks = message_of(convert(stream, Dialect.CHAT, Dialect.MESSAGES))["content"]
     assert [block["type"] for block in blocks] == ["text", "thinking", "text"]
+
+
+def test_who_opens_thinking_is_configured() -> None:
+    endpoint = Endpoint(
+        name="one", url="http://127.0.0.1:1", dialects=(Dialect.CHAT,), thinking_opened=("deepseek-r1*", "qwq")
+    )
+    for model, expected in (("deepseek-r1:8b", True), ("qwq", True), ("qwen3", False)):
+        facts = facts_for(Candidate(endpoint=endpoint, dialect=Dialect.CHAT, model=model))
+        assert facts.thinking_opened is expected
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        assert convert_request(body, Dialect.MESSAGES, facts).way_back.thinking_opened is expected
