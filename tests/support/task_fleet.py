@@ -184,14 +184,15 @@ class Auditor:
 
 
 @contextmanager
-def auditing(dsn: str) -> Iterator[Auditor]:
-    """An auditor on the tables, which are there already."""
+def auditing(dsn: str, *, again: bool = False) -> Iterator[Auditor]:
+    """An auditor on the tables, which are there already; `again` to look at what an earlier one keeps."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"SET search_path = {DEFAULT_SCHEMA}")
-        connection.execute(_AUDIT)
-        connection.execute(
-            "CREATE TRIGGER audit AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION public.audit()"
-        )
+        if not again:
+            connection.execute(_AUDIT)
+            connection.execute(
+                "CREATE TRIGGER audit AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION public.audit()"
+            )
         yield Auditor(connection)
 
 
