@@ -14,7 +14,7 @@ from codex_control.v1 import outcome_pb2, turns_pb2
 
 from tests.faults.watching import asking, child_pid, is_running, processes_with
 from tests.support.codex_home import CodexHome
-from tests.support.model_script import Command, Text
+from tests.support.model_script import Command, Text, Usage
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
 from tests.support.waiting import wait_for
@@ -231,3 +231,38 @@ async def test_a_cancel_outlives_the_supervisor_that_was_told(
     assert stub_model.received == 1, "nothing was asked again"
     gate.release()
     assert (await supervisor.client.ask("and now")).outcome == outcome_pb2.OUTCOME_COMPLETED
+
+
+@pytest.mark.parametrize("child_lives", [True, False])
+async def test_tokens_that_were_used_while_no_supervisor_listened_are_counted(
+    supervisor: RunningSupervisor, stub_model: StubModel, child_lives: bool
+) -> None:
+    stub_model.script(Text("warm"), Usage(5000, 0, 500))
+    await supervisor.client.ask("warm up")
+    first, last = stub_model.gate(), stub_model.gate()
+    stub_model.script(Usage(100, 10, 10, 1), Command("true"), continues=False)
+    stub_model.script(first.step, Usage(200, 20, 20, 2), Command("true"))
+    stub_model.script(last.step, Text("done"), Usage(400, 40, 40, 4))
+    async with asking(supervisor, "use tokens") as asked:
+        await asked.reached("usage")
+        await first.reached()
+        child = await child_pid(supervisor)
+        await supervisor.kill()
+    first.release()
+    await last.reached()
+    if child_lives:
+        await supervisor.start()
+        last.release()
+    else:
+        last.release()
+        rollouts = supervisor.home.codex_home / "sessions"
+
+        def over() -> bool:
+            return any(path.read_text().count("task_complete") == 2 for path in rollouts.rglob("*.jsonl"))
+
+        await wait_for(over, what="Codex to have ended the turn")
+        os.kill(child, signal.SIGKILL)
+        await supervisor.start()
+    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    used = turn.usage
+    assert (used.input, used.cached_input, used.output, used.reasoning_output) == (700, 70, 70, 7)

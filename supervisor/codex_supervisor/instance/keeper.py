@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from codex_control.errors import ChildFailed, CodexError, CodexUnusable
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.cgroups import limit_memory
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess
@@ -136,8 +134,8 @@ class ChildKeeper:
     def take(self, child: AwakeChild) -> None:
         """Make `child`, started or adopted, the instance's own and watch over it."""
         self.child = child
-        if self._owner.record.task is not None and child.record.cgroup:
-            limit_memory(Path(child.record.cgroup), self._house.config.tasks.memory_limit)
+        if self._owner.record.task is not None:
+            child.limit_memory(self._house.config.tasks.memory_limit)
         self._house.tasks.start(self._watch(child), f"watch {self._name}")
 
     async def _watch(self, child: AwakeChild) -> None:

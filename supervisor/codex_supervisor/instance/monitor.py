@@ -71,15 +71,14 @@ class Monitor:
         limits = self._house.config.instances
         samples: dict[Hashable, ChildSample] = {}
         for shell, child in self._awake():
-            found = child.process.sample()
+            found = child.measure()
             if found is None:
                 continue
-            child.memory_bytes, child.cpu_s = found.rss_bytes, found.cpu_s
             samples[child.process.pid, child.process.start_time] = ChildSample(found.rss_bytes, found.cpu_s)
             child.process.rotate_log(self._house.config.log.file_limit, self._house.config.log.files_kept)
             if shell.record.task is not None:
                 self._check_task(shell, child)
-            elif 0 < limits.memory_limit < found.rss_bytes:
+            elif 0 < limits.memory_limit < child.memory_bytes:
                 self._exceeded(shell, child)
         self._house.metrics.children_sampled(samples)
         self._house.metrics.running_turns.set(self._fleet.running_turns())
@@ -88,6 +87,8 @@ class Monitor:
 
     def _check_task(self, shell: InstanceShell, child: AwakeChild) -> None:
         limit = self._house.config.tasks.memory_limit
+        # A reload may have changed it. What follows is for where the kernel does not hold it.
+        child.limit_memory(limit)
         if 0 < limit < child.memory_bytes:
             extra = {"instance": shell.record.id, "memory_bytes": child.memory_bytes, "limit_bytes": limit}
             _log.warning("memory_exceeded", extra=extra)

@@ -17,7 +17,12 @@ from codex_control.errors import ChildFailed, CodexError, LimitExceeded, TimedOu
 from codex_control.service.owned_tasks import News
 
 from codex_supervisor.child.awake import AwakeChild
-from codex_supervisor.child.notifications import ConfigWarningNotification, Notification
+from codex_supervisor.child.notifications import (
+    ConfigWarningNotification,
+    Notification,
+    ThreadTokenUsageUpdatedNotification,
+    TokenUsageBreakdown,
+)
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config import InstancesConfig
 from codex_supervisor.failpoints import reach
@@ -96,6 +101,8 @@ class InstanceShell:
         )
         self.keeper = ChildKeeper(self)
         self.runs: dict[str, TurnRun] = {}
+        self.thread_tokens: TokenUsageBreakdown | None = None
+        """What the thread has used by now, where Codex has told: with each request, and as it loads a thread."""
         self.since_ns = house.clock.wall_ns()
         self.pending_accepts = 0
         self.leaving = False
@@ -230,6 +237,8 @@ class InstanceShell:
         run = self.runs.get(running_turn(self.core.state) or "")
         if run is not None:
             run.feed(notification)
+        if isinstance(notification, ThreadTokenUsageUpdatedNotification):
+            self.thread_tokens = notification.token_usage.total
 
     def _note_warning(self, summary: str) -> None:
         known = self.house.codex_warnings

@@ -18,6 +18,7 @@ from codex_supervisor.child import requests
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.items import ThreadItem
+from codex_supervisor.child.notifications import Notification, ThreadTokenUsageUpdatedNotification
 from codex_supervisor.config import OnInterrupted
 from codex_supervisor.house import House
 from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnRecord
@@ -48,6 +49,9 @@ _RECENT_TURNS = 10
 # it, or be about to write its end down.
 _SETTLE_S = 1.0
 _LOOK_AGAIN_S = 0.05
+
+# An outcome waits so long for its count of tokens.
+_USAGE_S = 0.5
 
 
 class OwnerOfCutOff(Protocol):
@@ -112,6 +116,8 @@ class CarryingOn:
             finding = await self._find(child)
             if isinstance(finding, StillRuns):
                 run.is_known_as(finding.codex_turn_id, finding.active_turn_id)
+            elif isinstance(finding, Over) and not child.adopted:
+                await self._hear_usage(child)
         finally:
             held = run.codex.release()
         found = {"instance": run.record.instance, "turn": run.record.id, "finding": type(finding).__name__}
@@ -122,6 +128,7 @@ class CarryingOn:
             case Over(turn=turn, kept=kept):
                 run.is_known_as(turn.id)
                 self._catch_up(kept)
+                self._catch_up_usage(held)
                 # At once: the child may be gone by now, and the turn is over all the same.
                 await run.conclude(turn)
             case StillRuns(kept=kept):
@@ -130,6 +137,7 @@ class CarryingOn:
                 for notification in held:
                     run.codex.feed(notification)
             case CutOff():
+                self._catch_up_usage(held)
                 await self._resume(child, finding)
             case _:
                 assert_never(finding)
@@ -179,6 +187,28 @@ class CarryingOn:
             self._report(OnInterrupted.CONTINUE if policy is OnInterrupted.REPORT else policy)
         if told != run.codex.id:
             run.tell_started()
+
+    async def _hear_usage(self, child: AwakeChild) -> None:
+        """Wait a moment for the tokens that Codex tells of as it loads a thread: milliseconds after its reply.
+
+        It tells nothing where the thread is loaded already, as in a child that was adopted (measured with 0.163.0).
+        """
+        run = self._run
+        enough_at = run.house.clock.monotonic() + _USAGE_S
+        while run.draft.used_before is not None and not child.process.exited.done():
+            heard = any(
+                isinstance(notification, ThreadTokenUsageUpdatedNotification) for notification in run.codex.held
+            )
+            if heard or run.house.clock.monotonic() >= enough_at:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S / 10)
+
+    def _catch_up_usage(self, held: Sequence[Notification]) -> None:
+        """Take in the tokens that Codex tells of as it loads the thread."""
+        for notification in held:
+            if isinstance(notification, ThreadTokenUsageUpdatedNotification):
+                for event in self._run.draft.catch_up_usage(notification.token_usage):
+                    self._run.log.append(event)
 
     # --- going on ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from codex_control.errors import ChildFailed, TimedOut, WrongState
@@ -99,6 +99,11 @@ class CodexTurn:
     def hold(self) -> None:
         """Keep what Codex tells, while it is looked up what was told before."""
         self._held = []
+
+    @property
+    def held(self) -> Sequence[Notification]:
+        """What was kept so far."""
+        return self._held or ()
 
     def release(self) -> list[Notification]:
         """Return what was kept, and keep no more."""

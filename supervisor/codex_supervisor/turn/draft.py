@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import items, notifications
@@ -66,6 +67,8 @@ class Draft:
     joined_late: bool = False
     """Whether a message may come whose start was missed."""
     usage: Usage = field(default_factory=Usage)
+    used_before: Usage | None = None
+    """What the conversation had used before the turn, where that is known."""
     codex_turn_id: str = ""
     """Codex's turn that the followers were told of last."""
     retries: int = 0
@@ -133,6 +136,8 @@ class Draft:
                     self.messages.pop(item_id, None)
             case "started":
                 self.codex_turn_id = event.started.codex_turn_id
+                if event.started.HasField("conversation_usage"):
+                    self.used_before = usage_record(event.started.conversation_usage)
             case "tool":
                 self.tools.add((event.tool.item_id, event.tool.completed))
             case "recovery":
@@ -188,6 +193,10 @@ class Draft:
         for item in kept:
             events += self.item(item, completed=True)
         return events
+
+    def catch_up_usage(self, usage: notifications.ThreadTokenUsage) -> Events:
+        """Take in what the conversation has used by now, where what it had used before the turn is known."""
+        return self._usage(usage) if self.used_before is not None else []
 
     def item(self, item: items.ThreadItem, *, completed: bool) -> Events:
         """Take one item in; return its events, none where the same state was reported before."""
@@ -292,16 +301,45 @@ class Draft:
         return _event(tool=turns_pb2.ToolActivity(item_id=item_id, kind=kind, subject=subject, completed=completed))
 
     def _usage(self, usage: notifications.ThreadTokenUsage) -> Events:
-        # `last` is one request to the model; a turn makes several, and `total` counts the whole thread.
-        last, so_far = usage.last, self.usage
-        self.usage = Usage(
-            input=so_far.input + last.input_tokens,
-            cached_input=so_far.cached_input + last.cached_input_tokens,
-            output=so_far.output + last.output_tokens,
-            reasoning_output=so_far.reasoning_output + last.reasoning_output_tokens,
-            context_window=usage.model_context_window or so_far.context_window,
-        )
-        return _event(usage=usage_message(self.usage))
+        # `last` is one request to the model, and may come twice; `total` counts the whole conversation, also what was
+        # used while nobody listened. Where `total` began anew, which Codex does when a context is full, `last` counts.
+        last, total = conversation_usage(usage.last), conversation_usage(usage.total)
+        used = None if self.used_before is None else _minus(total, self.used_before)
+        if used is None or not (_covers(used, self.usage) and _covers(used, last)):
+            used = _plus(self.usage, last)
+            self.used_before = _minus(total, used)
+        window = usage.model_context_window or self.usage.context_window
+        used = msgspec.structs.replace(used, context_window=window)
+        if used == self.usage:
+            return []
+        self.usage = used
+        return _event(usage=usage_message(used))
+
+
+def conversation_usage(tokens: notifications.TokenUsageBreakdown) -> Usage:
+    """Return what Codex counted as our record of it."""
+    return Usage(
+        input=tokens.input_tokens,
+        cached_input=tokens.cached_input_tokens,
+        output=tokens.output_tokens,
+        reasoning_output=tokens.reasoning_output_tokens,
+    )
+
+
+def _counts(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.input, usage.cached_input, usage.output, usage.reasoning_output
+
+
+def _plus(one: Usage, other: Usage) -> Usage:
+    return Usage(*(a + b for a, b in zip(_counts(one), _counts(other), strict=True)))
+
+
+def _minus(one: Usage, other: Usage) -> Usage:
+    return Usage(*(a - b for a, b in zip(_counts(one), _counts(other), strict=True)))
+
+
+def _covers(whole: Usage, part: Usage) -> bool:
+    return all(a >= b for a, b in zip(_counts(whole), _counts(part), strict=True))
 
 
 def _is_late(known: str, status: str) -> bool:

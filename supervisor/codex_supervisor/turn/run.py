@@ -29,7 +29,7 @@ from codex_control.v1 import turns_pb2
 from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
-from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.notifications import Notification, TokenUsageBreakdown
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config import ApprovalPolicy
 from codex_supervisor.failpoints import reach
@@ -40,9 +40,10 @@ from codex_supervisor.turn.account import Account
 from codex_supervisor.turn.approvals import Approvals
 from codex_supervisor.turn.carrying_on import CarryingOn
 from codex_supervisor.turn.codex_turn import CodexTurn
-from codex_supervisor.turn.draft import Draft, warning
+from codex_supervisor.turn.draft import Draft, conversation_usage, warning
 from codex_supervisor.turn.limits import Limits
 from codex_supervisor.turn.log import TurnLog
+from codex_supervisor.turn.messages import usage_message
 from codex_supervisor.turn.outcome import outcome_for, outcome_of
 from codex_supervisor.turn.threads import (
     NotLoggedIn,
@@ -65,6 +66,8 @@ class TurnOwner(Protocol):
 
     house: House
     record: InstanceRecord
+    thread_tokens: TokenUsageBreakdown | None
+    """What the thread has used by now, where that is known."""
 
     @property
     def last_death(self) -> str:
@@ -271,6 +274,8 @@ class TurnRun:
         """Return the instance's thread, loaded in `child`; the followers are told where it is a new one."""
         before = self.shell.record.thread_id
         thread = await open_thread(self.shell, child, self.record, self._profile())
+        if thread.id != before:
+            self.shell.thread_tokens = TokenUsageBreakdown()
         if before and thread.id != before:
             for event in warning(f"Codex has no record of the conversation {before}: a new one begins"):
                 self.log.append(event)
@@ -295,6 +300,9 @@ class TurnRun:
         reach("turn-sent")
         note_sent(self.shell, thread, chosen)
         self.is_known_as(codex_turn_id)
+        if self.draft.used_before is None and self.shell.thread_tokens is not None:
+            # Known by now also where the thread was just loaded: Codex tells it before it takes the next request.
+            self.draft.used_before = conversation_usage(self.shell.thread_tokens)
         if report is not None:
             report()
         self.tell_started()
@@ -312,7 +320,12 @@ class TurnRun:
     def tell_started(self) -> None:
         """Tell the followers that Codex has begun the turn."""
         # After the report of a recovery, so that whoever finds this in the journal knows that the report is there too.
-        started = turns_pb2.TurnStarted(thread_id=self.record.thread_id, codex_turn_id=self.codex.id)
+        before = self.draft.used_before
+        started = turns_pb2.TurnStarted(
+            thread_id=self.record.thread_id,
+            codex_turn_id=self.codex.id,
+            conversation_usage=None if before is None else usage_message(before),
+        )
         self.log.append(turns_pb2.TurnEvent(started=started))
         self.draft.codex_turn_id = self.codex.id
 

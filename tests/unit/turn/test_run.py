@@ -21,7 +21,7 @@ from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.child.notifications import TurnCompletedNotification
+from codex_supervisor.child.notifications import TokenUsageBreakdown, TurnCompletedNotification
 from codex_supervisor.config import Config
 from codex_supervisor.house import House
 from codex_supervisor.metrics import Metrics
@@ -103,6 +103,7 @@ class Owner:
     def __init__(self, house: House) -> None:
         self.house = house
         self.record = InstanceRecord(id="blue", created_ns=0)
+        self.thread_tokens: TokenUsageBreakdown | None = None
         self.last_death = "it was killed"
         self.died_at = 0.0
         self.over: list[str] = []

@@ -61,14 +61,14 @@ def file_change(item_id: str, *paths: str, status: str = "completed") -> FileCha
 
 
 def usage(
-    input_tokens: int, output_tokens: int, window: int | None = None, thread_total: int = 0
+    input_tokens: int, output_tokens: int, window: int | None = None, total: tuple[int, int] = (0, 0)
 ) -> told.ThreadTokenUsageUpdatedNotification:
-    """The tokens of one request to the model."""
+    """The tokens of one request to the model, and of the whole conversation by then: in, out."""
     last = told.TokenUsageBreakdown(
         total_tokens=input_tokens + output_tokens, input_tokens=input_tokens, output_tokens=output_tokens
     )
-    total = told.TokenUsageBreakdown(total_tokens=thread_total)
-    token_usage = told.ThreadTokenUsage(last=last, total=total, model_context_window=window)
+    whole = told.TokenUsageBreakdown(total_tokens=sum(total), input_tokens=total[0], output_tokens=total[1])
+    token_usage = told.ThreadTokenUsage(last=last, total=whole, model_context_window=window)
     return told.ThreadTokenUsageUpdatedNotification(**PLACE, token_usage=token_usage)
 
 
