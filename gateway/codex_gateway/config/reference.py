@@ -102,6 +102,9 @@ def _hide(values: dict[str, Any], model: type[msgspec.Struct]) -> None:
             }
         elif key.description.secret and (key.name != "proxy" or "@" in str(value)):
             values[key.name] = HIDDEN
+        elif key.name == "url" and "?" in value:
+            # Some makers want the key in the query.
+            values[key.name] = f"{value.partition('?')[0]}?{HIDDEN}"
 
 
 def _tables(prefix: str, model: type[msgspec.Struct]) -> list[str]:

@@ -21,7 +21,7 @@ from tests.support.gateway_program import GatewayProgram, Ran
 from tests.support.stub_upstream import StubUpstream
 from tests.support.waiting import wait_for
 
-KEY = "sk-upstream-0123456789abcdef0123456789abcdef"
+KEY = "0f-of-no-known-form-0123456789"
 
 CONFIG = """\
 # My endpoints.
@@ -44,6 +44,17 @@ endpoints:
     dialects: [messages, responses]
     models: [stub]
     priority: 20
+"""
+
+
+CCCC = """\
+endpoints:
+  - name: relay
+    url_anthropic: http://127.0.0.1:1
+    auth_type: api_key
+    auth_value: {key}
+    enabled: true
+    priority: 1
 """
 
 
@@ -162,6 +173,36 @@ async def test_a_wrong_configuration_is_named_with_its_line(program: GatewayProg
         assert ran.code == Exit.CONFIG, (command, ran)
         assert "urll" in ran.err
         assert "3" in ran.err
+
+
+async def test_the_configuration_is_shown_without_its_secrets(program: GatewayProgram) -> None:
+    missing = await program.done("config", "check")
+    assert "there is no endpoint" in missing.out
+    program.write_config(CONFIG.format(one="http://127.0.0.1:1", two="http://127.0.0.1:2", key=KEY))
+    assert "2 endpoints, 2 of them enabled" in (await program.done("config", "check")).out
+    shown = (await program.done("config", "show")).out
+    assert "http://127.0.0.1:2" in shown
+    assert KEY not in shown
+    assert "`endpoints[].url`" in (await program.done("config", "reference")).out
+    assert (await program.run("config", "check", "/nowhere.yaml")).code == Exit.USAGE
+    version = (await program.done("version", "--json")).json["version"]
+    assert version in (await program.done("--version")).out
+
+
+async def test_another_proxys_endpoints_are_taken_over(program: GatewayProgram, tmp_path: Path) -> None:
+    theirs = tmp_path / "config.yaml"
+    theirs.write_text(CCCC.format(key=KEY))
+    dry = await program.done("import", "cccc", str(theirs), "--dry-run")
+    assert "relay" in dry.out
+    assert KEY not in dry.out + dry.err
+    assert not program.paths.config_file.exists()
+    await program.done("import", "cccc", str(theirs))
+    assert stat.S_IMODE(program.paths.config_file.stat().st_mode) == 0o600
+    assert states(await program.done("endpoints", "--json")) == {"relay": "enabled"}
+    again = await program.run("import", "cccc", str(theirs))
+    assert again.code == Exit.USAGE
+    assert "already" in again.err
+    assert (await program.run("import", "cccc", "/nowhere.yaml")).code == Exit.USAGE
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -471,6 +512,25 @@ async def test_a_proof_that_fails_says_why(gateway: GatewayProgram, stub: StubUp
         return ran.code == Exit.CONFIG and "refused the token" in ran.err
 
     await wait_for(refused, what="the end of the token")
+
+
+async def test_clients_are_set_up_before_the_first_start(program: GatewayProgram) -> None:
+    done = await program.done("setup", "codex")
+    assert "http://127.0.0.1:9477" in done.out
+    file = Path(program.environment["HOME"], ".codex/config.toml")
+    assert program.paths.token_file("codex").read_text().strip() in file.read_text()
+    ran = await program.run("setup", "codex", "--test", "--model", "m")
+    assert ran.code == Exit.UNAVAILABLE
+    assert "127.0.0.1:9477" in ran.err
+    elsewhere = {"CODEX_HOME": str(file.parent.parent / "other")}
+    await program.done("setup", "codex", **elsewhere)
+    assert Path(elsewhere["CODEX_HOME"], "config.toml").read_text() == file.read_text()
+    await program.done("setup", "codex", "--undo", **elsewhere)
+    assert file.exists()
+    file.write_text("model = [\n")
+    wrong = await program.run("setup", "codex")
+    assert wrong.code == Exit.CONFIG
+    assert file.read_text() == "model = [\n"
 
 
 async def test_a_port_that_nobody_knows_is_not_written(program: GatewayProgram) -> None:
