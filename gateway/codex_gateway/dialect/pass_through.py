@@ -289,6 +289,8 @@ class PassThrough:
         if usage is not None:
             self.usage = usage
         for choice in told.get("choices") or ():
+            if isinstance(choice, dict) and usage is None and isinstance(choice.get("usage"), dict):
+                self.usage = read_chat_usage(choice["usage"]) or self.usage
             if isinstance(choice, dict) and choice.get("finish_reason"):
                 failure = read_chat_failure(str(choice["finish_reason"]))
                 if failure is not None:

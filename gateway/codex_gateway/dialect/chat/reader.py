@@ -52,6 +52,7 @@ class _Choice(Struct, gc=False):
     message: Any = None
     finish_reason: Any = None
     stop_reason: Any = None
+    usage: Any = None
 
 
 class _Chunk(Struct, gc=False):
@@ -72,7 +73,20 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 class ChatReader:
     """Chunks in, neutral events out."""
 
-    __slots__ = ("_calls", "_id", "_open", "_open_kind", "_parts", "_said", "_split", "_started", "_stop", "is_over")
+    __slots__ = (
+        "_blank",
+        "_by_deltas",
+        "_calls",
+        "_id",
+        "_open",
+        "_open_kind",
+        "_parts",
+        "_said",
+        "_split",
+        "_started",
+        "_stop",
+        "is_over",
+    )
 
     def __init__(self, thinking_opened: bool = False) -> None:
         self._started = False
@@ -83,6 +97,10 @@ class ChatReader:
         self._calls = ToolCalls(self._next_part)
         self._split: InlineThinking | None = InlineThinking(thinking_opened)
         self._said = ""
+        """What snapshots have said."""
+        self._by_deltas = False
+        self._blank = ""
+        """White space with which a text may begin. If none comes, it is left out: Anthropic refuses such texts."""
         self._stop: Finished | None = None
         self.is_over = False
         """Nothing counts any more."""
@@ -107,18 +125,22 @@ class ChatReader:
             return
         if not self._started:
             self._start(chunk, out)
+        told = chunk.usage
         if chunk.choices:
             choice = chunk.choices[0]
+            # Kimi counts in the choice.
+            told = choice.usage if told is None else told
             # Only one choice was asked for.
             if choice.index in (0, None):
                 if choice.delta is not None:
                     self._delta(choice.delta, out)
+                    self._by_deltas = self._by_deltas or bool(self._parts or self._calls)
                 elif isinstance(choice.message, dict):
                     self._snapshot(choice.message, out)
                 if choice.finish_reason and self._stop is None:
                     self._stopped(choice, out)
-        if chunk.usage is not None:
-            usage = read_usage(chunk.usage, chunk.service_tier)
+        if told is not None:
+            usage = read_usage(told, chunk.service_tier)
             if usage is not None:
                 out.append(UsageSeen(usage))
                 if self._stop is not None and not chunk.choices:
@@ -193,13 +215,20 @@ class ChatReader:
         if delta.tool_calls or delta.function_call:
             self._flush_split(out)
             self._close(out)
-            for fragment in delta.tool_calls or ():
+            calls = delta.tool_calls or ()
+            # TGI sends one call without a list.
+            for fragment in (calls,) if isinstance(calls, dict) else calls:
                 self._calls.read(fragment, out)
             if delta.function_call:
                 self._calls.read({"index": 0, "function": delta.function_call}, out)
 
     def _snapshot(self, message: dict[str, Any], out: list[Event]) -> None:
-        """A `message` instead of a `delta` holds all that was said so far."""
+        """A `message` instead of a `delta` holds all that was said so far.
+
+        MiniMax ends its deltas with one, which says nothing new.
+        """
+        if self._by_deltas:
+            return
         content = message.get("content")
         if isinstance(content, str) and content.startswith(self._said):
             new, self._said = content[len(self._said) :], content
@@ -224,7 +253,10 @@ class ChatReader:
     def _text(self, text: str, out: list[Event]) -> None:
         split = self._split
         if split is None:
-            self._say(Text, text, out)
+            if self._open_kind is Text:
+                self._say(Text, text, out)
+            else:
+                self._begin_text(text, out)
             return
         thinking, answer = split.feed(text)
         if split.is_over:
@@ -232,7 +264,15 @@ class ChatReader:
         if thinking:
             self._say(Thinking, thinking, out)
         if answer:
-            self._say(Text, answer, out)
+            self._begin_text(answer, out)
+
+    def _begin_text(self, text: str, out: list[Event]) -> None:
+        if self._open_kind is not Text:
+            text, self._blank = self._blank + text, ""
+            if text.isspace():
+                self._blank = text
+                return
+        self._say(Text, text, out)
 
     def _say(self, kind: type[Text | Thinking | Refusal], text: str, out: list[Event]) -> None:
         if self._open_kind is not kind:
@@ -284,6 +324,8 @@ class ChatReader:
             self.is_over = True
             out.append(Failed(failure))
             return
+        if self._blank and not self._parts and not self._calls:
+            self._say(Text, self._blank, out)
         self._stop = read_stop(reason, choice.stop_reason, self._open_kind is Refusal)
         self._close(out)
 
