@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from codex_gateway.config.model import LogLevel
@@ -30,6 +32,8 @@ def serve(demo: bool, port: int | None, log_level: str | None) -> int:
         from codex_gateway.demo.model import DemoModel
 
         model = DemoModel()
+        if sys.stderr.isatty():
+            click.echo("With the demo model, which is no AI. In another terminal: codex-gateway setup codex", err=True)
 
     def adapt(config: Config) -> Config:
         if port is not None:

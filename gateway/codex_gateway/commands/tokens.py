@@ -6,7 +6,7 @@ import click
 
 from codex_gateway.commands.listing import ListingGroup
 from codex_gateway.config.endpoint import ClientKind
-from codex_gateway.ingress.tokens import Role, Tokens
+from codex_gateway.ingress.tokens import FIRST_TOKENS, Role, Tokens
 from codex_gateway.paths import GatewayPaths
 
 
@@ -71,27 +71,36 @@ def list_tokens(as_json: bool) -> None:
 @click.option(
     "--role",
     type=click.Choice([role.value for role in Role]),
-    default=Role.CLIENT.value,
-    show_default=True,
-    help="What it is for.",
+    help="What it is for. Default: client.",
 )
 @click.option(
     "--client",
     type=click.Choice([kind.value for kind in ClientKind if kind is not ClientKind.ANY]),
-    default=ClientKind.OTHER.value,
-    show_default=True,
-    help="Whom it is for, where a request's headers do not tell.",
+    help="Whom it is for, where a request's headers do not tell. Default: other.",
 )
 @click.option("--requests-per-minute", type=click.IntRange(0), default=0, help="Its own limit.")
 @click.option("--tokens-per-day", type=click.IntRange(0), default=0, help="Its own limit.")
 @click.option("--concurrent", type=click.IntRange(0), default=0, help="Its own limit of requests at once.")
-def add(name: str, role: str, client: str, requests_per_minute: int, tokens_per_day: int, concurrent: int) -> None:
-    """Make a token and print it: this once, and never again."""
+def add(
+    name: str,
+    role: str | None,
+    client: str | None,
+    requests_per_minute: int,
+    tokens_per_day: int,
+    concurrent: int,
+) -> None:
+    """Make a token and print it: this once, and never again.
+
+    One that the gateway made by itself can be made anew under its name once it is revoked: its text is kept then too.
+    """
+    known = {first: (its_role, its_client) for first, its_role, its_client in FIRST_TOKENS}
+    first_role, first_client = known.get(name, (Role.CLIENT, ClientKind.OTHER))
     click.echo(
         _opened().add(
             name,
-            Role(role),
-            client=ClientKind(client),
+            Role(role) if role else first_role,
+            client=ClientKind(client) if client else first_client,
+            keep_text=name in known,
             requests_per_minute=requests_per_minute,
             tokens_per_day=tokens_per_day,
             concurrent=concurrent,

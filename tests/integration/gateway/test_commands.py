@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ async def gateway(program: GatewayProgram, stub: StubUpstream, other: StubUpstre
     await program.start()
     yield program
     await program.end()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else can take."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 async def ask(
@@ -463,7 +472,13 @@ async def test_the_admin_token_is_needed(gateway: GatewayProgram) -> None:
     await gateway.done("tokens", "revoke", "admin")
     ran = await gateway.run("status")
     assert ran.code == Exit.NOT_FOUND
-    assert "admin" in ran.err
+    assert "codex-gateway tokens add" in ran.err
+    await gateway.done("tokens", "add", "admin")
+
+    async def works() -> bool:
+        return (await gateway.run("status")).code == 0
+
+    await wait_for(works, what="the new token")
 
 
 # --- clients -------------------------------------------------------------------------------------------------------
@@ -514,14 +529,17 @@ async def test_a_proof_that_fails_says_why(gateway: GatewayProgram, stub: StubUp
     await wait_for(refused, what="the end of the token")
 
 
-async def test_clients_are_set_up_before_the_first_start(program: GatewayProgram) -> None:
+async def test_clients_are_set_up_before_the_first_start(program: GatewayProgram, closed_port: int) -> None:
+    shown = await program.done("setup", "codex", "--print")
+    assert "http://127.0.0.1:9477/v1" in shown.out
+    program.configure(listen={"port": closed_port})
     done = await program.done("setup", "codex")
-    assert "http://127.0.0.1:9477" in done.out
+    assert f"http://127.0.0.1:{closed_port}" in done.out
     file = Path(program.environment["HOME"], ".codex/config.toml")
     assert program.paths.token_file("codex").read_text().strip() in file.read_text()
     ran = await program.run("setup", "codex", "--test", "--model", "m")
     assert ran.code == Exit.UNAVAILABLE
-    assert "127.0.0.1:9477" in ran.err
+    assert f"127.0.0.1:{closed_port}" in ran.err
     elsewhere = {"CODEX_HOME": str(file.parent.parent / "other")}
     await program.done("setup", "codex", **elsewhere)
     assert Path(elsewhere["CODEX_HOME"], "config.toml").read_text() == file.read_text()
