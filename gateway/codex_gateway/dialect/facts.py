@@ -41,6 +41,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """The conversation moved here from another endpoint: encrypted reasoning is left out."""
     drop_signatures: bool = False
     """The endpoint refused a signature: all thinking is left out (the one retry)."""
+    no_stop: bool = False
+    """Stop sequences are refused (learned; OpenAI's reasoning models): the gateway cuts."""
     thinking_opened: bool = False
     """Chat: the model's template opens `<think>` in the prompt, so that its text begins with reasoning."""
     max_output_tokens: int | None = None

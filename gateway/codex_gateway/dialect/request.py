@@ -93,7 +93,7 @@ def converted(
     sent = write(prepared, facts)
     names = prepared.names.way_back()
     cut_at: tuple[str, ...] = ()
-    if facts.dialect is Dialect.RESPONSES:
+    if facts.dialect is Dialect.RESPONSES or facts.no_stop:
         cut_at = request.stop
     elif facts.dialect is Dialect.CHAT:
         cut_at = request.stop[chat_writer.MAX_STOP :]
@@ -163,6 +163,8 @@ def _echo(body: JsonObject, client: Dialect) -> JsonObject:
 
 def _needs_rewriting(body: JsonObject, facts: Facts) -> bool:
     """A request in the endpoint's own dialect that must be taken apart all the same."""
+    if facts.no_stop and (body.get("stop") or body.get("stop_sequences")):
+        return True
     if facts.no_tools:
         return bool(body.get("tools") or body.get("functions") or _holds_calls(body))
     return facts.dialect is Dialect.RESPONSES and (facts.custom_tools is False or facts.namespaces is False)

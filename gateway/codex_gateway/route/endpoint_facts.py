@@ -58,6 +58,7 @@ def facts_for(candidate: Candidate, *, drop_signatures: bool = False) -> Facts:
         web_search=False if any(kind.startswith("web_search") for kind in refused) else None,
         custom_tools=False if "custom" in refused else None,
         namespaces=False if refused & {"namespace", "tool_search"} else None,
+        no_stop="stop" in known.parameters or "stop_sequences" in known.parameters,
         thinking_opened=matches_any(endpoint.thinking_opened, candidate.model),
         drop_encrypted=candidate.moved,
         drop_signatures=drop_signatures,

@@ -221,6 +221,17 @@ async def test_a_refused_parameter_is_left_out_from_then_on(
     assert other.requests == []
 
 
+async def test_refused_stop_sequences_are_cut_by_the_gateway(start: Start, stub: StubUpstream) -> None:
+    refusal = {"message": "Unsupported parameter: 'stop' is not supported with this model.", "param": "stop"}
+    stub.plan(status=400, body=msgspec.json.encode({"error": refusal}))
+    async with start(endpoints=[endpoint(stub)]) as running:
+        for stream in (False, True):
+            async with running.post("/v1/chat/completions", chat(stop=["xxxx"], stream=stream)) as response:
+                assert response.status == 200
+                assert b"xxxx" not in await response.read()
+    assert ["stop" in seen.json for seen in stub.requests] == [True, False, False]
+
+
 async def test_a_refused_signature_is_stripped_once(start: Start, stub: StubUpstream) -> None:
     error = {
         "type": "invalid_request_error",

@@ -78,7 +78,7 @@ def write_request(prepared: Prepared, facts: Facts) -> JsonObject:
     ):
         if value is not None:
             body[key] = value
-    if request.stop:
+    if request.stop and not facts.no_stop:
         body["stop"] = list(request.stop[:MAX_STOP])
     if request.stream:
         body["stream"] = True

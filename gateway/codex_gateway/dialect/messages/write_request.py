@@ -79,7 +79,7 @@ def write_request(prepared: Prepared, facts: Facts) -> JsonObject:
         schema = {"type": "json_schema", "schema": wanted.schema}
         body["output_config"] = {**body.get("output_config", {}), "format": schema}
     _add_sampling(body, request)
-    if request.stop:
+    if request.stop and not facts.no_stop:
         # Sequences of white space alone are refused.
         stop = [sequence for sequence in request.stop if sequence.strip()]
         if stop:

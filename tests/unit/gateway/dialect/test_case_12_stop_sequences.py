@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from codex_gateway.dialect.convert import Dialect
+import pytest
+from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 
 from tests.support.sdk_params import chat_body, conversion, messages_body, to_messages
 
@@ -39,3 +40,14 @@ def test_messages_refuses_white_space_so_the_gateway_cuts_there() -> None:
     made = conversion(chat_body(USER, stop=["\n\n", "END"]), Dialect.CHAT, Dialect.MESSAGES)
     assert made.body["stop_sequences"] == ["END"]
     assert made.way_back.cut_at == ("\n\n",)
+
+
+@pytest.mark.parametrize(("client", "key"), [(Dialect.CHAT, "stop"), (Dialect.MESSAGES, "stop_sequences")])
+@pytest.mark.parametrize("upstream", [Dialect.CHAT, Dialect.MESSAGES])
+def test_where_an_endpoint_refuses_them_the_gateway_cuts(client: Dialect, key: str, upstream: Dialect) -> None:
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], key: ["END"]}
+    made = convert_request(body, client, Facts(dialect=upstream, model="m", no_stop=True))
+    assert not {"stop", "stop_sequences"} & set(made.body)
+    assert made.way_back.cut_at == ("END",)
+    without = {name: body[name] for name in body if name != key}
+    assert convert_request(without, client, Facts(dialect=client, model="m", no_stop=True)).untouched

@@ -161,6 +161,12 @@ def test_facts_for_a_conversion() -> None:
     assert (own.native, own.web_search, own.custom_tools, own.namespaces) == (True, False, None, None)
     plain = facts_for(Candidate(endpoint=_endpoint(), dialect=Dialect.CHAT, model="m"))
     assert plain.max_tokens_field is None
+    assert not plain.no_stop
+    for parameter in ("stop", "stop_sequences"):
+        candidate = Candidate(
+            endpoint=_endpoint(), dialect=Dialect.CHAT, model="m", known=Known(parameters=(parameter,))
+        )
+        assert facts_for(candidate).no_stop
 
 
 @pytest.mark.parametrize(
