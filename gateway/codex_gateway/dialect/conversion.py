@@ -10,7 +10,7 @@ from msgspec import Struct
 from codex_gateway.dialect.chat.answer import write_answer as write_chat
 from codex_gateway.dialect.chat.reader import ChatReader
 from codex_gateway.dialect.chat.writer import ChatWriter
-from codex_gateway.dialect.collecting import collect
+from codex_gateway.dialect.collecting import Answer, collect
 from codex_gateway.dialect.malformed import INCOMPLETE, MISSHAPEN, AnswerFailed, malformed
 from codex_gateway.dialect.messages.answer import write_answer as write_messages
 from codex_gateway.dialect.messages.reader import MessagesReader
@@ -281,11 +281,44 @@ def convert_answer(body: JsonObject, way_back: WayBack, *, created_s: int = 0, a
     :raises AnswerFailed: the answer is an error, broken, or cut off; nothing may be told as a success
     """
     try:
-        events = read_whole(body, way_back)
-        if way_back.client is Dialect.RESPONSES:
-            return write_responses(events, way_back, created_s, answer_id)
-        write = write_messages if way_back.client is Dialect.MESSAGES else write_chat
-        return write(collect(events), way_back, created_s, answer_id)
+        return _write_whole(read_whole(body, way_back), way_back, created_s, answer_id)
+    except MISSHAPEN as why:
+        raise _misshapen(why) from why
+
+
+def _write_whole(events: list[Event], way_back: WayBack, created_s: int, answer_id: str) -> JsonObject:
+    if way_back.client is Dialect.RESPONSES:
+        return write_responses(events, way_back, created_s, answer_id)
+    write = write_messages if way_back.client is Dialect.MESSAGES else write_chat
+    return write(collect(events), way_back, created_s, answer_id)
+
+
+def answer_of_stream(
+    data: bytes, way_back: WayBack, *, created_s: int = 0, answer_id: str = ""
+) -> tuple[JsonObject, Answer]:
+    """The client's form of a whole answer out of all bytes of an endpoint's stream; and the answer itself.
+
+    :raises AnswerFailed: the stream tells an error, cannot be read, or ends early
+    """
+    reader, restorer = _reader(way_back), Restorer(way_back)
+    raw = SseReader()
+    read: list[Event] = []
+    events: list[Event] = []
+    try:
+        for told in (*raw.feed(data), *raw.finish()):
+            if reader.is_over:
+                break
+            reader.read(told, read)
+        if not reader.is_over:
+            reader.end(read)
+        for event in read:
+            restorer.restore(event, events)
+        answer = collect(events)
+        if answer.finished.reason is StopReason.INCOMPLETE:
+            raise AnswerFailed(INCOMPLETE)
+        return _write_whole(events, way_back, created_s, answer_id), answer
+    except EventTooLarge as why:
+        raise AnswerFailed(_too_large(why)) from why
     except MISSHAPEN as why:
         raise _misshapen(why) from why
 

@@ -13,7 +13,14 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from codex_gateway.dialect.conversion import ConvertedStream, Outcome, UpstreamEnd, convert_answer, stream_of_answer
+from codex_gateway.dialect.conversion import (
+    ConvertedStream,
+    Outcome,
+    UpstreamEnd,
+    answer_of_stream,
+    convert_answer,
+    stream_of_answer,
+)
 from codex_gateway.dialect.conversion import error_stream as _error_stream
 from codex_gateway.dialect.errors import error_answer, read_error
 from codex_gateway.dialect.facts import Facts, ToolName, WayBack
@@ -117,6 +124,17 @@ class Conversion(Struct, frozen=True):
         :raises AnswerFailed: as `answer`
         """
         return stream_of_answer(body, self.way_back, created_s=created_s, answer_id=answer_id)
+
+    def answer_of_stream(
+        self, data: bytes, *, created_s: int = 0, answer_id: str = ""
+    ) -> tuple[JsonObject, Usage, str]:
+        """The client's whole answer out of all bytes of a stream, its tokens, and the endpoint's own id of it: for an
+        endpoint that streams although it was not asked to.
+
+        :raises AnswerFailed: as `answer`
+        """
+        body, answer = answer_of_stream(data, self.way_back, created_s=created_s, answer_id=answer_id)
+        return body, answer.usage, answer.started.id
 
     def _model_to_echo(self) -> str | None:
         return None if self.body.get("model") == self.way_back.model else self.way_back.model

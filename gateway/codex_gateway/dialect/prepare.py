@@ -184,6 +184,9 @@ def choice_to_send(choice: ToolChoice | None, sent: set[str], prepared: Prepared
             # A hosted tool that was bridged to a function bears the name of its type.
             return choice if hosted == "web_search" else ToolChoice(ChoiceMode.NAMED, hosted)
         return None
+    if choice.namespace is None and _is_web_search(choice.name, prepared.request):
+        # Messages names its own tools like any other.
+        return ToolChoice(ChoiceMode.NAMED, hosted="web_search") if "web_search" in sent else None
     name = prepared.names.sent(choice.namespace, choice.name)
     kind = choice.kind if prepared.custom_tools else ToolKind.FUNCTION
     return ToolChoice(ChoiceMode.NAMED, name, kind=kind) if name in sent else None
@@ -220,3 +223,10 @@ def user_to_send(user: str | None) -> str | None:
 def head_text(request: Request) -> str:
     """All system text at the head, in one."""
     return "\n\n".join(text.text for text in request.system if text.text)
+
+
+def _is_web_search(name: str, request: Request) -> bool:
+    return any(
+        isinstance(tool, HostedTool) and tool.type == "web_search" and tool.value.get("name") == name
+        for tool in request.tools
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from codex_gateway.dialect.convert import Dialect
+from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.neutral import ToolKind
 
 from tests.support.sdk_params import chat_body, conversion, messages_body, responses_body, sent, to_chat, to_messages
@@ -146,3 +147,28 @@ def test_an_endpoint_without_tools_gets_them_as_text() -> None:
         turns = made.body.get("messages") or made.body["input"]
         assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
         assert "ok" in str(turns[2]["content"])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "expected"),
+    [
+        (Dialect.RESPONSES, {"type": "web_search"}),
+        (Dialect.MESSAGES, {"type": "tool", "name": "web_search"}),
+        (Dialect.CHAT, None),
+    ],
+)
+def test_a_search_that_is_forced(dialect: Dialect, expected: dict[str, Any] | None) -> None:
+    """Claude Code's own search asks so."""
+    body = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Perform a web search for the query: x"}],
+        "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}],
+        "tool_choice": {"type": "tool", "name": "web_search"},
+    }
+    facts = Facts(dialect=dialect, model="m", native=True)
+    made = convert_request(body, Dialect.MESSAGES, facts).body
+    assert made.get("tool_choice") == expected
+    assert bool(made.get("tools")) is (expected is not None)
+    responses = {"model": "m", "input": "x", "tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}
+    assert convert_request(responses, Dialect.RESPONSES, facts).body.get("tool_choice") == expected
