@@ -131,6 +131,8 @@ class Attempter:
                 return opened
             body = await self._read(connection, bounds.answer_bytes, timeouts.first_byte, deadline)
             attempt.answer += body[: bounds.capture_bytes]
+            if _streams(connection) and not call.count_tokens:
+                return self._whole_of_stream(call, prepared, connection, body)
             return self._whole(call, candidate, prepared, connection, body)
         except UpstreamFailed as failure:
             return _failed(failure)
@@ -201,7 +203,9 @@ class Attempter:
         answer_id = ""
         try:
             if not call.count_tokens:
-                usage, answer_id = usage_of(candidate.dialect, body)
+                usage, answer_id, error = usage_of(candidate.dialect, body)
+                if error is not None:
+                    return _told(error)
             echo = prepared.native and candidate.model == call.model and conversion.pass_through
             if call.stream and not call.count_tokens:
                 # It was asked for a stream and gave the answer whole.
@@ -214,14 +218,26 @@ class Attempter:
                 out = body
             else:
                 out = _encode(conversion.answer(_decode(body), created_s=call.created_s, answer_id=call.entry.id))
-        except AnswerFailed as error:
-            return Setback(Blame.ENDPOINT, error.error, error.error.status or 502, kind=FailureKind.MALFORMED)
+        except AnswerFailed as failed:
+            return _told(failed.error)
         except Exception as error:
-            # Whatever its converter trips over, it is the endpoint's answer that was not what it should be.
-            why = f"its answer cannot be read: {type(error).__name__}: {error}"[:300]
-            return _failed(UpstreamFailed(FailureKind.MALFORMED, why))
+            return _unreadable(error)
         headers = headers_for_client(connection.headers, native=prepared.native)
         return Whole(connection.status, headers, out, usage, answer_id)
+
+    def _whole_of_stream(self, call: Call, prepared: Prepared, connection: Connection, body: bytes) -> Whole | Setback:
+        """It streams although it was not asked to: the client gets the whole answer that it asked for."""
+        try:
+            told, usage, answer_id = prepared.conversion.answer_of_stream(
+                body, created_s=call.created_s, answer_id=call.entry.id
+            )
+        except AnswerFailed as failed:
+            return _told(failed.error)
+        except Exception as error:
+            return _unreadable(error)
+        headers = headers_for_client(connection.headers, native=prepared.native)
+        kept = [(name, value) for name, value in headers if name not in ("content-type", "cache-control")]
+        return Whole(connection.status, kept, _encode(told), usage, answer_id)
 
     async def _open(
         self,
@@ -276,6 +292,20 @@ def _failed(failure: UpstreamFailed) -> Setback:
     kind = _KINDS.get(failure.kind, ErrorKind.UNAVAILABLE)
     status = 504 if kind is ErrorKind.TIMEOUT else 502
     return Setback(Blame.ENDPOINT, Error(kind, failure.why, status=status), kind=failure.kind)
+
+
+def _unreadable(error: Exception) -> Setback:
+    # Whatever its converter trips over, it is the endpoint's answer that was not what it should be.
+    why = f"its answer cannot be read: {type(error).__name__}: {error}"[:300]
+    return _failed(UpstreamFailed(FailureKind.MALFORMED, why))
+
+
+def _told(error: Error) -> Setback:
+    """An error in place of a whole answer that came with status 200, or an answer that is none."""
+    if error.kind in OF_THE_REQUEST:
+        return Setback(Blame.REQUEST, error, error.status or 400)
+    own = error == INCOMPLETE or error.code == "malformed_answer"
+    return Setback(Blame.ENDPOINT, error, error.status or 502, kind=FailureKind.MALFORMED if own else None)
 
 
 def _streams(connection: Connection) -> bool:
