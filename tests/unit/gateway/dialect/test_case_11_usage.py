@@ -94,7 +94,12 @@ def test_usage_elsewhere_counts_once(where: str) -> None:
 def test_zero_usage_is_still_sent(client: Dialect) -> None:
     seen = convert(chunk({"content": "so"}) + chunk({}, "stop") + DONE, Dialect.CHAT, client)
     usage = last_usage(client, seen.events)
-    assert usage[{"messages": "input_tokens", "chat": "prompt_tokens", "responses": "total_tokens"}[client]] == 0
+    for key in {
+        Dialect.MESSAGES: ("input_tokens", "output_tokens"),
+        Dialect.CHAT: ("prompt_tokens", "completion_tokens", "total_tokens"),
+        Dialect.RESPONSES: ("input_tokens", "output_tokens", "total_tokens"),
+    }[client]:
+        assert usage[key] == 0
 
 
 def test_messages_start_and_delta_add_up_without_counting_twice() -> None:
