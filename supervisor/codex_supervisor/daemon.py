@@ -36,7 +36,7 @@ from codex_control.v1 import (
     turns_pb2_grpc,
 )
 
-from codex_supervisor.child.cgroups import delegated_cgroup
+from codex_supervisor.child.cgroups import delegated_cgroup, start_controllers
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import CodexBinary, locate_codex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
@@ -232,7 +232,7 @@ class Daemon:
             binary=self._find_binary,
             environment=dict(os.environ),
             codex_home=str(codex_home(config.codex.home, os.environ)),
-            cgroup=delegated_cgroup(os.environ),
+            cgroup=self._take_cgroup(),
         )
         self._apply(house, config)
         if any(name.startswith("OTEL_") for name in os.environ):
@@ -247,6 +247,13 @@ class Daemon:
         with contextlib.suppress(CodexUnusable):
             await self._find_binary()
         return house
+
+    def _take_cgroup(self) -> Path | None:
+        cgroup = delegated_cgroup(os.environ)
+        if cgroup is not None:
+            started = start_controllers(cgroup)
+            _log.info("control_group", extra={"group": str(cgroup), "controllers": list(started)})
+        return cgroup
 
     async def _open_task_engine(self, stack: contextlib.AsyncExitStack) -> Engine:
         config = self._house.config.tasks
@@ -318,7 +325,7 @@ class Daemon:
         history_pb2_grpc.add_HistoryServicer_to_server(HistoryServicer(self._fleet), server.grpc)
         claude_pb2_grpc.add_ClaudeServicer_to_server(ClaudeServicer(self._leases), server.grpc)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server.grpc)
-        tasks = TasksServicer(self._engine, self._tasks or self._engine, self._house)
+        tasks = TasksServicer(self._engine, self._tasks, self._house)
         tasks_pb2_grpc.add_TasksServicer_to_server(tasks, server.grpc)
         await server.start()
         stack.push_async_callback(server.stop, _RPC_GRACE_S)

@@ -10,10 +10,14 @@ from codex_control.service.own_file import blank_seal, sealed
 from codex_control.service.plan import Plan
 from codex_control.service.program import Program
 
+from codex_supervisor.child.cgroups import LEAF
 from codex_supervisor.osservice.program import codex_note
 
 UNIT = "codex-supervisor.service"
 SWEEP_UNIT = "codex-supervisor-sweep.service"
+
+# The first systemd that knows DelegateSubgroup= (systemd.resource-control(5)).
+_SUBGROUP_VERSION = 254
 
 
 def unit_texts(program: Program, systemd_version: int) -> dict[str, str]:
@@ -23,6 +27,7 @@ def unit_texts(program: Program, systemd_version: int) -> dict[str, str]:
         "SUPERVISOR": systemd.command_line(program.commands["codex-supervisor"]),
         "CTL": systemd.command_line(program.commands["codexctl"]),
         "ENVIRONMENT": systemd.environment_lines(program.environment),
+        "SUBGROUP": f"DelegateSubgroup={LEAF}" if systemd_version >= _SUBGROUP_VERSION else "",
     }
     folder = files("codex_supervisor.osservice")
     return {

@@ -31,7 +31,7 @@ _ENDS = (EventKind.COMPLETE, EventKind.ERROR)
 
 
 class Intake(Protocol):
-    """Who takes tasks in: the manager, which keeps their state files too; or an engine alone."""
+    """Who takes tasks in and keeps their state files: the manager."""
 
     async def submit(self, task_id: str, request: TaskRequest) -> tuple[TaskRecord, bool]:
         """See `Engine.submit`."""
@@ -41,11 +41,16 @@ class Intake(Protocol):
         """See `Engine.retry`."""
         ...
 
+    async def mirrored(self, task_ids: Collection[str]) -> None:
+        """Return when the state files of these tasks say what the tasks are, or will not soon."""
+        ...
+
 
 class TasksServicer(tasks_pb2_grpc.TasksServicer):
     """Takes tasks in, shows them, and passes on what people want of them."""
 
-    def __init__(self, engine: Engine, intake: Intake, house: House) -> None:
+    def __init__(self, engine: Engine, intake: Intake | None, house: House) -> None:
+        """Without an `intake` the engine takes tasks in by itself, and there are no state files."""
         self._engine = engine
         self._intake = intake
         self._house = house
@@ -56,7 +61,7 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
         # A client that goes away in this moment leaves a task that is either not accepted or will run; asking again
         # with its id says which.
         wanted = self._checked(task_id, request_record(request.spec))
-        record, existed = await self._intake.submit(task_id, wanted)
+        record, existed = await (self._intake or self._engine).submit(task_id, wanted)
         return tasks_pb2.SubmitTaskResponse(task=task_message(record), existed=existed)
 
     def _checked(self, task_id: str, request: TaskRequest) -> TaskRequest:
@@ -110,7 +115,10 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
                     positions[step.task_id] = step.dropped_to
                     continue
                 positions[step.task_id] = event.seq
-                record = await self._engine.get(step.task_id) if event.event.kind in _ENDS else None
+                record = None
+                if event.event.kind in _ENDS:
+                    await self._mirrored((step.task_id,))
+                    record = await self._engine.get(step.task_id)
                 yield event_message(step.task_id, event, record)
 
     async def Wait(self, request: tasks_pb2.WaitTasksRequest, context: Context) -> tasks_pb2.WaitTasksResponse:
@@ -118,7 +126,12 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
         _check_named(request.ids)
         timeout_s = max(0.0, request.timeout.ToNanoseconds() / 1e9) if request.HasField("timeout") else None
         records, timed_out = await wait(self._engine, list(request.ids), any_of_them=request.any, timeout_s=timeout_s)
+        await self._mirrored([record.id for record in records if record.ended])
         return tasks_pb2.WaitTasksResponse(tasks=[task_message(record) for record in records], timed_out=timed_out)
+
+    async def _mirrored(self, task_ids: Collection[str]) -> None:
+        if self._intake is not None:
+            await self._intake.mirrored(task_ids)
 
     async def Cancel(self, request: tasks_pb2.CancelTaskRequest, context: Context) -> tasks_pb2.CancelTaskResponse:
         """See tasks.proto."""
@@ -127,7 +140,8 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
 
     async def Retry(self, request: tasks_pb2.RetryTaskRequest, context: Context) -> tasks_pb2.RetryTaskResponse:
         """See tasks.proto."""
-        return tasks_pb2.RetryTaskResponse(task=task_message(await self._intake.retry(_named(request.id))))
+        record = await (self._intake or self._engine).retry(_named(request.id))
+        return tasks_pb2.RetryTaskResponse(task=task_message(record))
 
     async def Logs(
         self, request: tasks_pb2.TaskLogsRequest, context: Context

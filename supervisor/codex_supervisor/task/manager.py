@@ -92,6 +92,8 @@ class TaskManager:
         self._loops: list[asyncio.Task[None]] = []
         self._kept_trees: frozenset[str] = frozenset()
         self._tidy = asyncio.Event()
+        # Before the first call is taken: who comes back to a wait is told of an end that the file may not have yet.
+        self._mirror.restore()
         engine.signals.on_cancel(self._cancel)
         engine.signals.on_change(self._changed)
 
@@ -114,15 +116,22 @@ class TaskManager:
             # Where it was accepted all the same, or before, what is open is found out from the engine.
             await self._drop_unknown(task_id)
             raise
-        await self._mirror.up_to_date(task_id)
+        await self._mirror.begin(record)
         return record, existed
 
     async def retry(self, task_id: str) -> TaskRecord:
         """See `Engine.retry`."""
         record = await self.engine.retry(task_id)
         self._mirror.open(task_id)
-        await self._mirror.up_to_date(task_id)
+        await self._mirror.begin(record)
         return record
+
+    async def mirrored(self, task_ids: Collection[str]) -> None:
+        """Return when the state files of these tasks say what the tasks are; after a second where they cannot.
+
+        Whoever is told of an end may look into its file next.
+        """
+        await self._mirror.up_to_date(*task_ids)
 
     async def _drop_unknown(self, task_id: str) -> None:
         with contextlib.suppress(CodexError):
@@ -130,12 +139,14 @@ class TaskManager:
                 await self.engine.get(task_id)
             except NotFound:
                 self._mirror.forget(task_id)
+            else:
+                # Another request has the id, or this one was accepted; where that has ended, it is closed again.
+                await self._mirror.up_to_date(task_id)
 
     # --- the life of the manager ------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin: take over what earlier runs left, then claim."""
-        self._mirror.restore()
         tasks = self._house.tasks
         self._loops = [
             tasks.start(self._claim_for_ever(), "claim tasks"),

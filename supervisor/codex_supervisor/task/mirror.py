@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from pathlib import Path
 from zlib import crc32
 
@@ -36,7 +37,7 @@ _RETRY_S = 5.0
 # For so long after its end is a file that cannot be written tried again.
 _GIVE_UP_NS = 3600 * 10**9
 
-# A submit waits so long for its file; on a directory that hangs it comes later.
+# A submit, or the news of an end, waits so long for the file; on a directory that hangs it comes later.
 _PATIENCE_S = 1.0
 
 
@@ -63,6 +64,8 @@ class Mirror:
         """Checksum of what was written last, by task."""
         self._errors: dict[str, str] = {}
         self._wanted: dict[str, None] = {}
+        self._writing: set[str] = set()
+        """Written right now: one writer for each file, or the older state might come last."""
         self._later: set[str] = set()
         self._retry_at = 0.0
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
@@ -107,14 +110,39 @@ class Mirror:
         """Return why the task's file could not be written; empty where it could."""
         return self._errors.get(task_id, "")
 
-    async def up_to_date(self, task_id: str) -> None:
-        """Return when the file says what the task is by now, or cannot be written, or a second has passed."""
-        if task_id not in self._open:
-            return
+    async def up_to_date(self, *task_ids: str) -> None:
+        """Return when the files say what the tasks are by now, or cannot be written, or a second has passed."""
+        waiting = [self._next_write(task_id) for task_id in task_ids if task_id in self._open]
+        if waiting:
+            self._changed(task_ids)
+            await asyncio.wait(waiting, timeout=_PATIENCE_S)
+
+    def _next_write(self, task_id: str) -> asyncio.Future[None]:
         done = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(task_id, []).append(done)
-        self._changed((task_id,))
-        await asyncio.wait({done}, timeout=_PATIENCE_S)
+        return done
+
+    async def begin(self, record: TaskRecord) -> None:
+        """Write the first file of a task that is opened, from `record` as it is now; returns as `up_to_date` does."""
+        task_id = record.id
+        if task_id not in self._open:
+            return
+        if self._open[task_id] or task_id in self._writing:
+            # News of the task was faster, and what they say is newer.
+            await self.up_to_date(task_id)
+            return
+        content = document(record)
+        self._writing.add(task_id)
+        writing = asyncio.get_running_loop().run_in_executor(None, self._write_files, [(record, content)])
+        # Goes on where the caller has gone, or its patience has ended.
+        writing.add_done_callback(lambda written: self._begun(record, crc32(content), written))
+        await asyncio.wait({writing}, timeout=_PATIENCE_S)
+
+    def _begun(self, record: TaskRecord, checksum: int, written: asyncio.Future[list[OSError | None]]) -> None:
+        self._writing.discard(record.id)
+        self._news.set()
+        if not written.cancelled():
+            self._written(record, checksum, written.result()[0])
 
     def _changed(self, task_ids: Collection[str] | None) -> None:
         for task_id in self._open if task_ids is None else task_ids:
@@ -143,17 +171,19 @@ class Mirror:
 
     async def write_all(self) -> None:
         """Write what is behind."""
-        while self._wanted:
-            batch = list(self._wanted)[:_BATCH]
+        while batch := list(islice((name for name in self._wanted if name not in self._writing), _BATCH)):
+            # Whoever comes to wait from here on waits for a later look: this one may miss what they know of.
+            waiting = [done for task_id in batch for done in self._waiting.pop(task_id, ())]
             for task_id in batch:
                 del self._wanted[task_id]
+            self._writing.update(batch)
             try:
                 await self._write_batch(batch)
             finally:
-                for task_id in batch:
-                    for waiting in self._waiting.pop(task_id, ()):
-                        if not waiting.done():
-                            waiting.set_result(None)
+                self._writing.difference_update(batch)
+                for done in waiting:
+                    if not done.done():
+                        done.set_result(None)
 
     async def _write_batch(self, batch: list[str]) -> None:
         try:

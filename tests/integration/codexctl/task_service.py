@@ -66,7 +66,7 @@ class TaskService:
         server = ControlServer(self._home / "run" / "control.sock", [count])
         # All that the service takes from its house.
         house = cast("House", SimpleNamespace(config=Config(), clock=self._clock))
-        tasks_pb2_grpc.add_TasksServicer_to_server(TasksServicer(self.engine, self.engine, house), server.grpc)
+        tasks_pb2_grpc.add_TasksServicer_to_server(TasksServicer(self.engine, None, house), server.grpc)
         claude_pb2_grpc.add_ClaudeServicer_to_server(_OneSession(self.instances), server.grpc)
         instances_pb2_grpc.add_InstancesServicer_to_server(_OneInstance(self.instances), server.grpc)
         await server.start()

@@ -40,6 +40,11 @@ def test_crashes_leave_the_sweep_alone_on_every_version(version: int, expected: 
     assert ("RestartMode=direct" in units.unit_texts(PROGRAM, version)[units.UNIT]) is expected
 
 
+@pytest.mark.parametrize(("version", "expected"), [(252, False), (254, True), (257, True)])
+def test_the_supervisor_has_a_group_of_its_own_where_systemd_can_start_it_there(version: int, expected: bool) -> None:
+    assert ("\nDelegateSubgroup=supervisor\n" in units.unit_texts(PROGRAM, version)[units.UNIT]) is expected
+
+
 def test_start_comes_last_and_only_when_asked_for() -> None:
     def commands(start: bool) -> list[str]:
         plan = units.install_plan(PROGRAM, Path("/u"), 252, start=start)
