@@ -36,9 +36,10 @@ from codex_gateway.dialect.tokens import count_tokens
 from codex_gateway.ingress.admin import Admin, LastErrors
 from codex_gateway.ingress.admin_messages import AboutGateway
 from codex_gateway.ingress.limits import Limits
+from codex_gateway.ingress.listening import Server
 from codex_gateway.ingress.model_list import ModelList
 from codex_gateway.ingress.recording import NoRecords, Recorder
-from codex_gateway.ingress.server import Ingress, Server
+from codex_gateway.ingress.server import Ingress
 from codex_gateway.ingress.tokens import Tokens
 from codex_gateway.metrics import Metrics
 from codex_gateway.paths import GatewayPaths
@@ -147,6 +148,7 @@ class Gateway:
         self._stop = stop or asyncio.Event()
         tasks = TaskSet(self._task_failed)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
             self._handle_signals(stack)
             self.tokens.open()
             recorder = await self._open_records(stack)
@@ -315,7 +317,9 @@ class Gateway:
         )
 
     async def _answers(self) -> None:
-        """Everything depends on the event loop alone, which has just run this."""
+        # The event loop has just run this; the records are the other thing that may hang.
+        if self.records is not None:
+            await self.records.ping()
 
     async def _tags(self, call: Call, request: web.BaseRequest, path: str) -> frozenset[str]:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -276,7 +276,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         text(
             "Proxy on the way to it. Empty: none.",
             max_length=2000,
-            pattern=r"|(https?|socks5h?)://[^\s/?#]+/?",
+            # TLS to the proxy itself is nothing that python-socks knows.
+            pattern=r"|(http|socks5h?)://[^\s/?#]+/?",
             pattern_means="`http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` where needed",
             secret=True,
         ),

@@ -201,7 +201,11 @@ def _base(theirs: dict[str, Any], name: str, notes: list[str]) -> dict[str, Any]
     elif rules:
         notes.append(f"{name}: its model rewrite is switched off there and is left out")
     if proxy := _section(theirs, "proxy"):
-        values["proxy"] = _proxy(proxy)
+        if (kind := str(proxy.get("type") or "http")) in _PROXIES:
+            values["proxy"] = _proxy(proxy)
+        else:
+            notes.append(f"{name}: a proxy of type {kind!r} is not known here; it is switched off")
+            values["enabled"] = False
     # There, an empty value deletes.
     headers = {str(key): str(value) or None for key, value in _section(theirs, "header_overrides").items()}
     if headers:
@@ -233,6 +237,9 @@ def _auth(theirs: dict[str, Any], name: str, notes: list[str]) -> dict[str, Any]
     if kind == "auth_token":
         return {"bearer": value}
     return {"api_key": value} | ({"header": "x-api-key"} if kind == "api_key" else {})
+
+
+_PROXIES = ("http", "socks5", "socks5h")
 
 
 def _proxy(theirs: dict[str, Any]) -> str:

@@ -12,6 +12,9 @@ from codex_control.errors import BadInput
 
 from codex_gateway.dialect.neutral import Dialect, JsonObject
 
+MAX_MODEL_CHARACTERS = 500
+"""The name is kept in records and in what was learned."""
+
 _decode = msgspec.json.Decoder().decode
 _TURNS = {Dialect.MESSAGES: "messages", Dialect.CHAT: "messages", Dialect.RESPONSES: "input"}
 
@@ -29,6 +32,8 @@ def read_body(raw: bytes, dialect: Dialect) -> JsonObject:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a text that names the model", model, body)
+    if len(model) > MAX_MODEL_CHARACTERS:
+        raise BadInput(f"`model` has more than {MAX_MODEL_CHARACTERS} characters", why="no model's name is so long")
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise _wrong("stream", "true or false", stream, body)

@@ -15,10 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from codex_control.errors import BadInput
 from codex_control.service.clock import Clock
 from multidict import CIMultiDict
@@ -41,11 +38,6 @@ from codex_gateway.upstream.call import Call, Unanswered
 from codex_gateway.upstream.forward import Forwarder
 
 _log = logging.getLogger(__name__)
-
-MAX_HEAD_LINE_BYTES = 16 * 1024
-"""Request line, and each header: Claude Code's list of betas passes 1 KiB."""
-MAX_CONNECTIONS_OVER = 64
-"""Connections beyond the bound on requests: for health, metrics and refusals."""
 
 Tagger = Callable[[Call, web.BaseRequest, str], Awaitable[frozenset[str]]]
 Models = Callable[[Dialect, ClientKind, web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -85,6 +77,8 @@ class Ingress:
             return await self._route(request, path, path_token)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except RecursionError:
+            return self._refuse(error_dialect(path, request.headers), 400, _TOO_DEEP)
         except Exception:
             _log.exception("request_failed", extra={"path": path[:200]})
             return self._refuse(
@@ -195,6 +189,9 @@ class Ingress:
                     raise _Refusal(413, self._too_large(), _CLOSE)
             else:
                 async with asyncio.timeout(self.bounds.header_timeout):
+                    if request.headers.get("Expect", "").lower() == "100-continue":
+                        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        request.writer.output_size = 0  # the answer has not begun
                     raw = await request.read()
         except TimeoutError:
             raise _Refusal(408, f"the body did not come within {self.bounds.header_timeout:g} s", _CLOSE) from None
@@ -202,6 +199,8 @@ class Ingress:
             raise _Refusal(413, self._too_large(), _CLOSE) from None
         except web.HTTPException as error:
             raise _Refusal(400, error.text or "the body cannot be read", _CLOSE) from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise _Refusal(400, "the body is not encoded as its head says", _CLOSE) from None
         try:
             body = read_body(raw, dialect)
         except BadInput as error:
@@ -262,6 +261,9 @@ class Ingress:
         except BadInput as error:
             entry.outcome, entry.error, entry.status = "refused", str(error)[:1000], 400
             return self._refuse(call.dialect, 400, str(error))
+        except RecursionError:
+            entry.outcome, entry.error, entry.status = "refused", _TOO_DEEP, 400
+            return self._refuse(call.dialect, 400, _TOO_DEEP)
         entry.first_byte_s = self.clock.monotonic() - began_s
         self.recorder.first_byte(entry)
         if isinstance(answer, Whole):
@@ -353,41 +355,5 @@ class _Refusal(Exception):
 
 
 _CLOSE = (("Connection", "close"),)
+_TOO_DEEP = "the body is nested too deeply"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class Server(web.Server):
-    """The listening side: as many connections as requests may run, and some more."""
-
-    def __init__(self, ingress: Ingress) -> None:
-        loop = asyncio.get_running_loop()
-
-        def make(
-            message: RawRequestMessage,
-            payload: StreamReader,
-            protocol: RequestHandler,
-            writer: AbstractStreamWriter,
-            task: asyncio.Task[None],
-        ) -> web.BaseRequest:
-            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=ingress.bounds.body)
-
-        super().__init__(
-            ingress.handle,
-            request_factory=make,
-            handler_cancellation=True,
-            access_log=None,
-            keepalive_timeout=ingress.bounds.header_timeout,
-            max_line_size=MAX_HEAD_LINE_BYTES,
-            max_field_size=MAX_HEAD_LINE_BYTES,
-            lingering_time=2.0,
-        )
-        self._ingress = ingress
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """See aiohttp: count a connection in, or close it where there are too many."""
-        super().connection_made(handler, transport)
-        if len(self._connections) > self._ingress.bounds.concurrent + MAX_CONNECTIONS_OVER:
-            transport.abort()
-            return
-        # aiohttp waits once more than this is not read yet: the bound on what a slow client holds here.
-        transport.set_write_buffer_limits(high=self._ingress.bounds.stream_buffer // 4)

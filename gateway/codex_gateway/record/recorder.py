@@ -17,7 +17,7 @@ from pathlib import Path
 
 from codex_control.database.opening import open_for_writing
 from codex_control.database.writer import Writer
-from codex_control.errors import CodexError
+from codex_control.errors import CodexError, StoreUnavailable
 from codex_control.service.clock import Clock
 
 from codex_gateway.config.model import Bodies, Price, RecordsConfig
@@ -104,6 +104,14 @@ class RequestLog:
         self._prices = Prices(prices)
         # One byte more than is kept tells that a body was cut; a key at the cut is still known as one.
         self.body_limit = 0 if config.bodies is Bodies.NONE or not config.enabled else config.body_limit + 1024
+
+    async def ping(self) -> None:
+        """Go through the writer and the database once; raises `StoreUnavailable` where the records do not work."""
+        await self._writer.call(lambda db: db.execute("SELECT max(number) FROM requests").fetchone())
+        if self._loop is not None and self._loop.done():
+            raise StoreUnavailable(
+                "nobody writes the records any more", why="of an error in the program", next_step="see the log"
+            )
 
     async def close(self) -> None:
         """Write what waits, and end."""

@@ -25,6 +25,7 @@ _NEVER = frozenset(
     b"authorization x-api-key api-key x-goog-api-key cookie "
     b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip via".split()
 )
+_USUAL_CONNECTIONS = (b"keep-alive", b"close")
 _CONVERTED_KEEPS = frozenset((b"user-agent", b"accept-language", b"traceparent", b"tracestate", b"x-request-id"))
 """What still means something to an endpoint of another dialect."""
 
@@ -90,11 +91,12 @@ class Target:
         named = set()
         dropped = self._dropped
         for name, value in client:
+            if len(name) == 10 and name.lower() == b"connection" and value.lower() not in _USUAL_CONNECTIONS:
+                # Headers that it names are for the client's connection alone.
+                dropped = dropped | {one.strip().lower() for one in value.split(b",")}
+        for name, value in client:
             lower = name.lower()
             if lower in dropped or not (native or lower in _CONVERTED_KEEPS):
-                if lower == b"connection":
-                    # Headers that the client's connection names are for that connection alone.
-                    dropped = dropped | {one.strip().lower() for one in value.split(b",")}
                 continue
             if without_betas and lower == b"anthropic-beta":
                 value = _without_betas(value, without_betas)
@@ -134,8 +136,7 @@ _USER_AGENT = f"User-Agent: codex-gateway/{__version__}".encode()
 _NOT_TO_CLIENTS = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authentication-info te trailer "
     b"transfer-encoding upgrade content-length content-encoding date server set-cookie set-cookie2 alt-svc "
-    b"strict-transport-security public-key-pins www-authenticate access-control-allow-origin "
-    b"access-control-allow-credentials via".split()
+    b"strict-transport-security public-key-pins www-authenticate via".split()
 )
 _CONVERTED_ANSWER_KEEPS = frozenset(
     (b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"x-should-retry")
@@ -145,7 +146,12 @@ _CONVERTED_ANSWER_KEEPS = frozenset(
 def headers_for_client(headers: RawHeaders, *, native: bool) -> list[tuple[str, str]]:
     """The headers of an endpoint's answer that its client gets, by lower-case names."""
     if native:
-        kept = [(name, value) for name, value in headers if name not in _NOT_TO_CLIENTS]
+        # What a web page of another origin may read is not the endpoint's to say.
+        kept = [
+            (name, value)
+            for name, value in headers
+            if name not in _NOT_TO_CLIENTS and not name.startswith(b"access-control-")
+        ]
     else:
         kept = [(name, value) for name, value in headers if name in _CONVERTED_ANSWER_KEEPS]
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in kept]

@@ -1,5 +1,7 @@
 """Endpoints that stream although they were not asked to, and that answer whole although they were."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 from typing import Any

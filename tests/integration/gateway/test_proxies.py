@@ -74,7 +74,7 @@ async def test_requests_go_through_the_proxy(start: Start, stub: StubUpstream, s
 
 
 async def test_a_proxy_that_is_not_there_is_the_endpoints_failure(start: Start, stub: StubUpstream) -> None:
-    for url in ("http://127.0.0.1:9", "https://127.0.0.1:9"):
+    for url in ("http://127.0.0.1:9", "socks5://127.0.0.1:9"):
         async with start(endpoints=[endpoint(stub, proxy=url)]) as running:
             async with running.post("/v1/messages", messages()) as response:
                 assert response.status == 502

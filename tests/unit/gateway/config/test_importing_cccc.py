@@ -141,3 +141,19 @@ def test_the_example_of_its_makers_without_endpoints_is_told() -> None:
     with pytest.raises(BadConfig, match="is not YAML"):
         import_cccc("a: [", "config.yaml")
     assert import_cccc("endpoints: []\n", "config.yaml").config == Config()
+
+
+def test_an_endpoint_behind_a_proxy_that_is_not_known_is_switched_off() -> None:
+    # Without its proxy it would be asked directly, which nobody has allowed.
+    theirs = """
+endpoints:
+  - {name: a, url_openai: "https://a.example", proxy: {type: https, address: "h:1"}}
+  - {name: b, url_openai: "https://b.example", proxy: {address: "h:1"}}
+"""
+    imported = import_cccc(theirs, "cccc.yaml")
+    tls, plain = imported.config.endpoints
+    assert (tls.enabled, tls.proxy) == (False, "")
+    assert (plain.enabled, plain.proxy) == (True, "http://h:1")
+    assert [note for note in imported.notes if "proxy" in note] == [
+        "a: a proxy of type 'https' is not known here; it is switched off"
+    ]

@@ -205,3 +205,12 @@ def test_a_file_without_secrets_may_be_read_by_others(tmp_path: Path) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(BadConfig):
         assert isinstance(parse_config(text, "config.yaml"), Config)
+
+
+def test_a_proxy_over_tls_is_refused_with_what_there_is() -> None:
+    for scheme in ("http", "socks5", "socks5h"):
+        parse_config(f"{E1}    proxy: {scheme}://h:1\n", "config.yaml")
+    with pytest.raises(BadConfig) as caught:
+        parse_config(f"{E1}    proxy: https://u:sk-secret@h:1\n", "config.yaml")
+    assert "`http://HOST:PORT` or `socks5://HOST:PORT`" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
