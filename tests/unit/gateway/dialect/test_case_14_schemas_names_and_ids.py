@@ -157,3 +157,9 @@ def test_names_of_tools_are_made_clean_and_come_back() -> None:
     assert made.body["tool_choice"]["function"]["name"] == given[2]
     assert [made.way_back.client_tool(name).name for name in given] == names
     assert "ok" not in made.way_back.tools
+
+
+def test_nothing_is_required_where_an_alternative_is_no_object() -> None:
+    a = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    assert plain_root({"anyOf": [a, {"type": "null"}]}).get("required") is None
+    assert plain_root({"anyOf": [a, a]})["required"] == ["a"]

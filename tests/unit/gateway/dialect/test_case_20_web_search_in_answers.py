@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from codex_gateway.dialect.conversion import convert_answer
 from codex_gateway.dialect.convert import Dialect
 
@@ -117,3 +118,16 @@ def test_what_the_client_cannot_know_is_left_out() -> None:
         {"type": "code_execution_tool_result", "tool_use_id": "x", "content": {}}, {"type": "text", "text": "so"}
     )
     assert len(items_of(convert(messages_stream(ran), Dialect.MESSAGES, Dialect.RESPONSES))) == 1
+
+
+@pytest.mark.parametrize("client", [Dialect.CHAT, Dialect.RESPONSES])
+def test_citations_of_a_whole_answer(client: Dialect) -> None:
+    cited = {"type": "web_search_result_location", "url": "https://x.example", "title": "X", "cited_text": "so"}
+    body = message({"type": "text", "text": "So.", "citations": [cited]})
+    answer = convert_answer(body, way_back(Dialect.MESSAGES, client))
+    if client is Dialect.CHAT:
+        [found] = answer["choices"][0]["message"]["annotations"]
+        found = found["url_citation"]
+    else:
+        [found] = answer["output"][0]["content"][0]["annotations"]
+    assert (found["url"], found["start_index"], found["end_index"]) == ("https://x.example", 0, 3)

@@ -11,7 +11,7 @@ from codex_gateway.dialect.conversion import convert_answer
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.sse import event_bytes
 
-from tests.support.converting import convert, items_of, way_back
+from tests.support.converting import convert, items_of, read_events, way_back
 from tests.support.dialect_streams import (
     call,
     chat_stream,
@@ -166,3 +166,27 @@ def test_items_under_one_index_are_items_of_their_own() -> None:
     stream = re.sub(rb'"output_index": \d+', b'"output_index": 0', responses_stream(body))
     call, text, other = items_of(convert(stream, Dialect.RESPONSES, Dialect.RESPONSES))
     assert (call["name"], text["content"][0]["text"], other["arguments"]) == ("look", "So.", '{"a":1}')
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Too fast, retry after 30 seconds", "Too fast, retry after 30 seconds. Please try again in 30s."),
+        ("Please try again in 1.5s.", "Please try again in 1.5s."),
+        ("Too fast.", "Too fast."),
+    ],
+)
+def test_a_wait_is_told_in_the_words_that_codex_reads(said: str, told: str) -> None:
+    begun = STREAMS[Dialect.MESSAGES].partition(b"event: content_block_stop")[0]
+    failure: dict[str, Any] = {"type": "error", "error": {"type": "rate_limit_error", "message": said}}
+    last = convert(begun + event_bytes(failure, "error"), Dialect.MESSAGES, Dialect.RESPONSES).events[-1]
+    assert last["response"]["error"] == {"code": "rate_limit_exceeded", "message": told}
+
+
+def test_items_that_never_got_their_done_are_whole_with_the_last_event() -> None:
+    stream = responses_stream(response(output_message("So."), function_call("run", '{"a":1}')))
+    events = [event for event in read_events(stream) if not event["type"].endswith(".done")]
+    events[-1]["response"]["output"] = []
+    stream = b"".join(event_bytes(event, event["type"]) for event in events)
+    text, run = items_of(convert(stream, Dialect.RESPONSES, Dialect.RESPONSES))
+    assert (text["content"][0]["text"], run["arguments"]) == ("So.", '{"a":1}')
