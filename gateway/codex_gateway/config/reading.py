@@ -130,7 +130,39 @@ def _check_endpoint(endpoint: Endpoint, number: int, root: yaml.Node | None, pro
             f"`{path}.url` is the full URL of the dialect `{only}`, and `dialects` is {', '.join(endpoint.dialects)}",
             f"write `dialects: [{only}]`, or end the URL before `{_last_part(endpoint.url)}`",
         )
+    for name, value in endpoint.header_overrides.items():
+        place = place_of(root, "endpoints", number, "header_overrides", name)
+        if name.lower() in _FRAMING and value is not None:
+            problems.add(
+                place,
+                f"`{path}.header_overrides.{name}` would say where requests begin and end, or how answers are packed",
+                "leave it to the gateway",
+            )
+        elif value is not None and not _HEADER_VALUE.fullmatch(value):
+            problems.add(
+                place,
+                f"the value of `{path}.header_overrides.{name}` has a line break, or what no header may have",
+                "write it in one line of Latin characters",
+            )
     _check_auth(endpoint.auth, number, root, problems)
+
+
+_FRAMING = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "content-encoding",
+        "accept-encoding",
+    )
+)
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def _last_part(url: str) -> str:

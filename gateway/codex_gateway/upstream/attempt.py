@@ -118,8 +118,10 @@ class Attempter:
             connection = await self._send(target, (head, prepared.body), timeouts)
         except UpstreamFailed as failure:
             return _failed(failure)
-        except ValueError as error:
-            return Setback(Blame.REQUEST, Error(ErrorKind.BAD_REQUEST, str(error), status=400), 400)
+        except ValueError:
+            # What a client sends was read by a parser that lets no such thing pass; and the key is not to be shown.
+            why = "its key, or one of its header_overrides, holds what no header may hold"
+            return Setback(Blame.ENDPOINT, Error(ErrorKind.UNAVAILABLE, why, status=502), 502)
         handed_over = False
         try:
             attempt.status = connection.status

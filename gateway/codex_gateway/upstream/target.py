@@ -51,10 +51,18 @@ class Target:
         self._host = (shown if url.port is None else f"{shown}:{port}").encode(
             "idna" if not host.isascii() else "ascii"
         )
+        # A second Host would make it no HTTP any more.
+        named_host = next((value for name, value in endpoint.header_overrides.items() if name.lower() == "host"), None)
+        if named_host is not None:
+            self._host = named_host.encode("latin-1")
         self._lines = {path: self._request_line(endpoint.url, path) for path in (*PATHS.values(), COUNT_TOKENS, MODELS)}
         overrides = {name.lower().encode("ascii"): value for name, value in endpoint.header_overrides.items()}
         self._dropped = _NEVER | overrides.keys()
-        self._set = [name + b": " + value.encode("latin-1") for name, value in overrides.items() if value is not None]
+        self._set = [
+            name + b": " + value.encode("latin-1")
+            for name, value in overrides.items()
+            if value is not None and name != b"host"
+        ]
         self._set_names = overrides.keys()
 
     def __repr__(self) -> str:
@@ -105,7 +113,8 @@ class Target:
             named.add(lower)
             lines.append(name + b": " + value)
         if path != MODELS:
-            lines.append(b"Content-Type: application/json")
+            if b"content-type" not in self._set_names:
+                lines.append(b"Content-Type: application/json")
             lines.append(b"Content-Length: %d" % length)
         if key:
             header = _AUTH[auth]

@@ -1,5 +1,7 @@
 """What a program that means no good may send to the door, or have sent by a web page."""
 
+# ruff: noqa: SIM117 (first a gateway, then requests to it: two steps)
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,7 @@ import msgspec
 import pytest
 
 from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages, wait_for
-from tests.support.stub_upstream import Knobs, StubUpstream
+from tests.support.stub_upstream import Knobs, StubUpstream, stream_events
 
 BODY = msgspec.json.encode(messages())
 
@@ -282,3 +284,46 @@ async def test_the_watchdog_is_fed_only_while_the_records_answer(
             go_on.set()
             assert await stuck
             await wait_for(fed)
+
+
+async def test_overridden_headers_are_sent_once(start: Start, stub: StubUpstream) -> None:
+    overrides = {"Host": "virtual.example", "content-type": "application/x", "user-agent": "me", "x-goes": None}
+    async with start(endpoints=[endpoint(stub, dialects=("messages",), header_overrides=overrides)]) as running:
+        assert status(await said(running, request(running, more=b"X-Goes: 1\r\nUser-Agent: you\r\n"))) == 200
+    seen = stub.requests[0].headers
+    assert (seen["host"], seen["content-type"], seen["user-agent"]) == ("virtual.example", "application/x", "me")
+    assert "x-goes" not in seen
+
+
+async def test_a_key_that_no_header_may_hold_is_the_endpoints_failure(
+    start: Start, stub: StubUpstream, other: StubUpstream, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-one\r\nx-evil: 1")
+    key.chmod(0o600)
+    one = endpoint(stub, auth={"file": str(key)}, priority=1)
+    async with start(endpoints=[one, endpoint(other, "two", priority=2)]) as running:
+        async with running.post("/v1/messages", messages()) as response:
+            assert response.status == 200
+    assert stub.requests == []
+    async with start(endpoints=[one]) as running:
+        async with running.post("/v1/messages", messages()) as response:
+            assert response.status == 502
+            assert "sk-one" not in await response.text()
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_chat_stream_without_its_last_line_is_whole(start: Start, stub: StubUpstream, path: str) -> None:
+    """Contract case 16: the reason of the end was told, and that is what counts."""
+    chunks = stream_events("/v1/chat/completions", Knobs(), "stub")
+    assert chunks[-1] == b"data: [DONE]\n\n"
+    for body in (b"".join(chunks[:-1]), b"".join(chunks[:-1]).rstrip(b"\n")):
+        stub.always = Knobs(body=body, headers=(("content-type", "text/event-stream"),))
+        async with start(endpoints=[endpoint(stub)]) as running:
+            async with running.post(path, BODIES[path](stream=True)) as response:
+                assert response.status == 200
+                assert b"error" not in (data := await response.read()).replace(b'"error":null', b"")
+                assert any(end in data for end in (b"[DONE]", b"message_stop", b"response.completed"))
+            page = running.gateway.metrics.page().decode()
+        assert 'codex_gateway_attempts_total{endpoint="one",outcome="ok"} 1.0' in page
+        assert 'outcome="failed"' not in page

@@ -214,3 +214,22 @@ def test_a_proxy_over_tls_is_refused_with_what_there_is() -> None:
         parse_config(f"{E1}    proxy: https://u:sk-secret@h:1\n", "config.yaml")
     assert "`http://HOST:PORT` or `socks5://HOST:PORT`" in str(caught.value)
     assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("Content-Length: '5'", "begin and end"),
+        ("transfer-encoding: chunked", "begin and end"),
+        ("accept-encoding: gzip", "packed"),
+        ('x-a: "1\\r\\nx-b: sk-secret"', "line break"),
+        ("x-a: sk-secret€", "no header may have"),
+    ],
+)
+def test_header_overrides_cannot_break_requests(line: str, named: str) -> None:
+    parse_config(f"{E1}    header_overrides: {{x-a: 'café 1', Host: h, connection: null}}\n", "config.yaml")
+    with pytest.raises(BadConfig) as caught:
+        parse_config(f"{E1}    header_overrides:\n      {line}\n", "config.yaml")
+    assert named in str(caught.value)
+    assert "line 5" in str(caught.value) or "line 4" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
