@@ -71,6 +71,8 @@ class PassThrough:
         """Whole events without content, until another event tells that the answer has begun."""
         self._drops_usage = drops_usage and dialect is Dialect.CHAT
         self._given = False
+        self._seen = False
+        """Any event was seen."""
         self._begun = False
         """An event with content, or an end, was seen."""
         self._stop: Finished | None = None
@@ -104,8 +106,11 @@ class PassThrough:
         whole = self._cut(data)
         if self._drops_usage:
             whole = _without_usage(whole)
+        self._seen = self._seen or bool(events)
         if not self._given:
             self._waiting += whole
+            if not self._seen and len(self._waiting) > _MAX_COMMENTS_BYTES:
+                self._waiting.clear()
             if not self._begun:
                 return []
             whole = self._release()
@@ -141,13 +146,13 @@ class PassThrough:
         return given + self._fail(end_error(error))
 
     def release(self) -> list[bytes]:
-        """See StreamConversion."""
-        whole = self._release()
+        """See StreamConversion. Comments alone are no beginning."""
+        whole = self._release() if self._seen else b""
         return [self._told(whole)] if whole else []
 
     def keep_alive(self) -> bytes:
         """See StreamConversion. Given out between whole events only."""
-        if self._waiting:
+        if self._waiting and self._seen:
             return b"".join(self.release())
         if self.outcome is not None:
             return b""
@@ -370,6 +375,8 @@ def _decoded(data: bytes) -> JsonObject:
 
 
 _TELLING_CHUNK: Final = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:')
+_MAX_COMMENTS_BYTES: Final = 64 * 1024
+"""Comments before the first event, which are given out with it; beyond this they are dropped."""
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _TELLING_EVENTS: Final = frozenset(
     (

@@ -247,3 +247,13 @@ def test_responses_clients_are_told_the_code_that_drives_them(error: Any, kind: 
 
 def test_a_finish_reason_error_is_an_error() -> None:
     assert convert(BEGUN[Dialect.CHAT] + chunk({}, "error"), Dialect.CHAT, Dialect.MESSAGES).kinds()[-1] == "error"
+
+
+@pytest.mark.parametrize(("upstream", "client"), list(product(Dialect, Dialect)))
+def test_comments_are_no_beginning(upstream: Dialect, client: Dialect) -> None:
+    # OpenRouter sends them while it looks for somebody who answers.
+    for converted in (ConvertedStream(way_back(upstream, client)), PassThrough(upstream)):
+        assert converted.feed(b": PROCESSING\n\n" * 3) == []
+        assert converted.release() == []
+        assert converted.feed(OVERLOADED[upstream]) == []
+        assert converted.first_event_error is not None
