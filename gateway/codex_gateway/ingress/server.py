@@ -152,7 +152,10 @@ class Ingress:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> web.Response:
         self.metrics.refused(status)
-        return refuse(dialect, status, message, retry_after_s=retry_after_s, headers=headers)
+        response = refuse(dialect, status, message, retry_after_s=retry_after_s, headers=headers)
+        if headers == _CLOSE:
+            response.force_close()  # aiohttp does not go by the header
+        return response
 
     # --- model requests -----------------------------------------------------------------------------------------------
 

@@ -175,6 +175,16 @@ async def test_packed_bodies(start: Start, stub: StubUpstream, encoding: str) ->
     assert len(stub.requests) == 1
 
 
+async def test_a_connection_with_a_body_over_the_bound_ends(start: Start, stub: StubUpstream) -> None:
+    async with start(endpoints=[endpoint(stub)], limits={"body": 2048}) as running:
+        packed = gzip.compress(b" " * 1_000_000)
+        for body, more in ((b" " * 4000, b""), (packed, b"Content-Encoding: gzip\r\n")):
+            sent = request(running, more=more, body=body).replace(b"Connection: close\r\n", b"")
+            answer = await said(running, sent)
+            assert status(answer) == 413
+            assert answer.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize("depth", [100, 300, 480, 700, 950, 5000, 200_000])
 async def test_nested_bodies(start: Start, stub: StubUpstream, path: str, depth: int) -> None:
