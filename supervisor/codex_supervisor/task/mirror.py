@@ -65,7 +65,9 @@ class Mirror:
         self._errors: dict[str, str] = {}
         self._wanted: dict[str, None] = {}
         self._writing: set[str] = set()
-        """Written right now: one writer for each file, or the older state might come last."""
+        """Read and written right now."""
+        self._fresh: dict[str, TaskRecord] = {}
+        """Wanted ones that need not be read: nothing was heard of them since."""
         self._later: set[str] = set()
         self._retry_at = 0.0
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
@@ -103,6 +105,7 @@ class Mirror:
         self._open.pop(task_id, None)
         self._errors.pop(task_id, None)
         self._later.discard(task_id)
+        self._fresh.pop(task_id, None)
         with contextlib.suppress(OSError):
             (self._folder / task_id).unlink()
 
@@ -127,27 +130,19 @@ class Mirror:
         task_id = record.id
         if task_id not in self._open:
             return
-        if self._open[task_id] or task_id in self._writing:
-            # News of the task was faster, and what they say is newer.
-            await self.up_to_date(task_id)
-            return
-        content = document(record)
-        self._writing.add(task_id)
-        writing = asyncio.get_running_loop().run_in_executor(None, self._write_files, [(record, content)])
-        # Goes on where the caller has gone, or its patience has ended.
-        writing.add_done_callback(lambda written: self._begun(record, crc32(content), written))
-        await asyncio.wait({writing}, timeout=_PATIENCE_S)
-
-    def _begun(self, record: TaskRecord, checksum: int, written: asyncio.Future[list[OSError | None]]) -> None:
-        self._writing.discard(record.id)
+        waiting = self._next_write(task_id)
+        # Where news of the task were faster, what they say is newer.
+        if not self._open[task_id] and task_id not in self._wanted and task_id not in self._writing:
+            self._fresh[task_id] = record
+        self._wanted[task_id] = None
         self._news.set()
-        if not written.cancelled():
-            self._written(record, checksum, written.result()[0])
+        await asyncio.wait([waiting], timeout=_PATIENCE_S)
 
     def _changed(self, task_ids: Collection[str] | None) -> None:
         for task_id in self._open if task_ids is None else task_ids:
             if task_id in self._open:
                 self._wanted[task_id] = None
+                self._fresh.pop(task_id, None)
         if self._wanted:
             self._news.set()
 
@@ -171,7 +166,7 @@ class Mirror:
 
     async def write_all(self) -> None:
         """Write what is behind."""
-        while batch := list(islice((name for name in self._wanted if name not in self._writing), _BATCH)):
+        while batch := list(islice(self._wanted, _BATCH)):
             # Whoever comes to wait from here on waits for a later look: this one may miss what they know of.
             waiting = [done for task_id in batch for done in self._waiting.pop(task_id, ())]
             for task_id in batch:
@@ -204,12 +199,16 @@ class Mirror:
             self._written(record, checksum, failure)
 
     async def _read(self, batch: list[str]) -> list[TaskRecord]:
+        found = [self._fresh.pop(task_id) for task_id in batch if task_id in self._fresh]
+        known = {record.id for record in found}
+        unread = [task_id for task_id in batch if task_id not in known]
+        if not unread:
+            return found
         try:
-            return await self._engine.get_many(batch)
+            return [*found, *await self._engine.get_many(unread)]
         except NotFound:
             pass
-        found = []
-        for task_id in batch:
+        for task_id in unread:
             try:
                 found.append(await self._engine.get(task_id))
             except NotFound:

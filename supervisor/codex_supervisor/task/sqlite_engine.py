@@ -155,7 +155,10 @@ class SqliteEngine:
             parents = transaction.find(request.after)
             if len(parents) < len(request.after):
                 raise unknown(first_missing(request.after, [name for _number, name, _state in parents]))
-            return transaction.insert(task_id, request, parents), False
+            record = transaction.insert(task_id, request, parents)
+            # Nobody can have asked for news of it yet, and the caller has it.
+            transaction.told.changed.discard(task_id)
+            return record, False
 
         size = len(request.prompt) + len(request.output_schema)
         record, existed = await self._write("submit", work, durable=True, cost_bytes=size)

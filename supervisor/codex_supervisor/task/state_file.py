@@ -123,9 +123,11 @@ def write_file(place: Place, name: str, content: bytes, *, run: str) -> None:
         # Started with a dot and ending otherwise: no reader of *.json sees it.
         fresh = f".{name}.{run}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
+        except FileExistsError:
             os.unlink(fresh, dir_fd=directory)  # what a cut of the power left
-        descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
+            descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
         try:
             try:
                 _write_all(descriptor, content)
@@ -158,10 +160,14 @@ def _open(place: Place) -> int:
 
 
 def _enter(directory: int, name: str, base: Path) -> int:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return os.open(name, flags, dir_fd=directory)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=directory)
+            return os.open(name, flags, dir_fd=directory)
     except OSError as error:
         # Linux says ENOTDIR of a link where a directory is wanted, others say ELOOP.
         if error.errno in (errno.ELOOP, errno.ENOTDIR) and stat.S_ISLNK(

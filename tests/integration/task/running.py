@@ -32,11 +32,16 @@ async def get(supervisor: RunningSupervisor, task_id: str = "T-1") -> tasks_pb2.
 
 
 async def ended(supervisor: RunningSupervisor, task_id: str = "T-1", timeout_s: int = 40) -> tasks_pb2.Task:
-    """Wait for its end."""
+    """Wait for its end. Who is told of it finds it in the state file too."""
     request = tasks_pb2.WaitTasksRequest(ids=[task_id], timeout=Duration(seconds=timeout_s))
     reply: tasks_pb2.WaitTasksResponse = await supervisor.client.tasks.Wait(request, timeout=timeout_s + 10)
     assert not reply.timed_out, f"not ended: {reply.tasks}"
-    return reply.tasks[0]
+    (task,) = reply.tasks
+    if state_file(supervisor, task_id).exists():
+        assert mirrored(supervisor, task_id)["status"] == tasks_pb2.TaskState.Name(task.state).removeprefix(
+            "TASK_STATE_"
+        )
+    return task
 
 
 async def events(supervisor: RunningSupervisor, task_id: str = "T-1", after_seq: int = 0) -> list[tasks_pb2.TaskEvent]:

@@ -198,7 +198,7 @@ async def test_a_time_limit_holds_over_all_attempts(faked: RunningSupervisor, fa
     await submit(faked, "wait", timeout=Duration(nanos=700_000_000))
     task = await ended(faked)
     assert (task.state, task.outcome) == (tasks_pb2.TASK_STATE_TIMEOUT, tasks_pb2.TASK_OUTCOME_TIMED_OUT)
-    await wait_for(lambda: mirrored(faked)["status"] == "TIMEOUT", what="the state file to say so")
+    assert mirrored(faked)["status"] == "TIMEOUT"
 
 
 async def test_a_failure_that_may_pass_is_tried_again(faked: RunningSupervisor, fake_codex: FakeCodex) -> None:
@@ -218,7 +218,7 @@ async def test_a_failure_that_stays_is_not(faked: RunningSupervisor, fake_codex:
     await faked.client.tasks.Retry(tasks_pb2.RetryTaskRequest(id="T-1"), timeout=20)
     task = await ended(faked)
     assert (task.state, task.attempt) == (DONE, 2)
-    await wait_for(lambda: mirrored(faked)["status"] == "DONE", what="the state file to say so")
+    assert mirrored(faked)["status"] == "DONE"
 
 
 async def test_the_state_file_is_there_when_the_task_is_accepted(
@@ -233,6 +233,22 @@ async def test_the_state_file_is_there_when_the_task_is_accepted(
         await cancel(faked, name)
         await ended(faked, name)
         await wait_for_outcome(faked, "cancelled", name)
+
+
+async def test_whoever_is_told_of_an_end_finds_it_in_the_state_file(
+    faked: RunningSupervisor, fake_codex: FakeCodex
+) -> None:
+    fake_codex.turn_knobs(Knobs(command=""))
+    names = [f"T-{number}" for number in range(12)]
+    for name in names:
+        await submit(faked, "hello", name)
+    request = tasks_pb2.WatchTasksRequest(tasks=[tasks_pb2.TaskPosition(id=name) for name in names])
+    told = []
+    async for answer in faked.client.tasks.Watch(request, timeout=60):
+        if answer.event.WhichOneof("event") == "complete":
+            assert mirrored(faked, answer.event.task_id)["status"] == "DONE"
+            told.append(answer.event.task_id)
+    assert sorted(told) == sorted(names)
 
 
 async def test_a_draining_supervisor_begins_no_task(faked: RunningSupervisor) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from codex_supervisor.task import mirror as mirror_module
+from codex_supervisor.task import state_file
 from codex_supervisor.task.mirror import Mirror
 from codex_supervisor.task.records import AttemptEnd, Note, TaskOutcome, TaskRequest, Worker
 from codex_supervisor.task.sqlite_engine import SqliteEngine
@@ -131,3 +134,83 @@ async def test_a_directory_that_is_gone_when_the_task_ends_is_let_go(
 async def test_many_tasks_at_once(engine: SqliteEngine, mirror: Mirror, cwd: Path) -> None:
     await asyncio.gather(*(submit(mirror, engine, cwd, f"T-{number}") for number in range(200)))
     assert len(list((cwd / ".codex/tasks").glob("*.json"))) == 200
+
+
+async def test_the_first_file_needs_no_second_look_at_the_task(
+    engine: SqliteEngine, mirror: Mirror, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    monkeypatch.setattr(engine, "get_many", looks.append)
+    mirror.open("T-1")
+    record, _ = await engine.submit("T-1", TaskRequest("do it", str(cwd)))
+    await mirror.begin(record)
+    assert status(cwd) == "PENDING"
+    assert looks == []
+    assert "wanted=0" in repr(mirror)
+
+
+async def test_the_first_file_takes_no_newer_one_s_place(engine: SqliteEngine, mirror: Mirror, cwd: Path) -> None:
+    mirror.open("T-1")
+    record, _ = await engine.submit("T-1", TaskRequest("do it", str(cwd)))
+    assert await engine.claim(WORKER, lease_s=60) is not None
+    await wait_for((cwd / ".codex/tasks/T-1.json").exists, what="the file of the claimed task")
+    await mirror.begin(record)
+    assert status(cwd) == "RUNNING"
+
+
+class SlowDisk:
+    """Lets the files be written when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = 0
+        self._turn = threading.Semaphore(0)
+        write = state_file.write_file
+
+        def slow(*arguments: Any, **more: Any) -> None:
+            self.begun += 1
+            assert self._turn.acquire(timeout=10)
+            write(*arguments, **more)
+
+        monkeypatch.setattr(mirror_module, "write_file", slow)
+
+    def write(self, files: int = 1) -> None:
+        """Let so many files be written."""
+        self._turn.release(files)
+
+
+async def test_news_of_an_end_wait_for_the_file_that_has_it(
+    engine: SqliteEngine, mirror: Mirror, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(mirror, engine, cwd)
+    claim = await engine.claim(WORKER, lease_s=60)
+    assert claim is not None
+    await wait_for_status(cwd, "RUNNING")
+    disk = SlowDisk(monkeypatch)
+    await engine.note(claim, Note(progress="runs make"))
+    await wait_for(lambda: disk.begun == 1, what="the progress to be on its way")
+    await engine.finish(claim, AttemptEnd(TaskOutcome.COMPLETED))
+    told = asyncio.ensure_future(mirror.up_to_date("T-1"))
+    disk.write()
+    await wait_for(lambda: disk.begun == 2, what="the end to be on its way")
+    assert status(cwd) == "RUNNING"
+    assert not told.done()
+    disk.write()
+    await told
+    assert status(cwd) == "DONE"
+
+
+async def test_a_disk_that_hangs_does_not_hold_the_news(
+    engine: SqliteEngine, mirror: Mirror, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(mirror, engine, cwd)
+    monkeypatch.setattr(mirror_module, "_PATIENCE_S", 0.05)
+    disk = SlowDisk(monkeypatch)
+    await engine.cancel("T-1")
+    await mirror.up_to_date("T-1")
+    mirror.open("T-2")
+    record, _ = await engine.submit("T-2", TaskRequest("do it", str(cwd)))
+    await mirror.begin(record)
+    assert status(cwd) == "PENDING"
+    disk.write(10)
+    await wait_for_status(cwd, "ERROR")
+    await wait_for_status(cwd, "PENDING", "T-2")
