@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints.txt constraints-build.txt scripts/find_pyth
 		echo "making .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; fi
 	$(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
 	$(PYTHON_BIN) -m pip install --quiet -c constraints.txt --build-constraint constraints-build.txt \
-		--group dev --editable '.[codex,demo,gateway,gateway-proxy,mcp,otel]'
+		--group dev --editable '.[codex,demo,gateway,gateway-proxy,mcp,otel,postgresql]'
 	@touch $@
 
 $(TOOLS_READY): pyproject.toml constraints-build.txt scripts/find_python.sh

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codex_gateway.config.reference import config_reference as gateway_config_reference
-from codex_supervisor.config_reference import config_reference
+from codex_supervisor.config.reference import config_reference
 from codex_supervisor.metrics import metrics_reference
 from codexctl.json_schema import printed_schema
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from codex_control.errors import BadInput
 from codex_control.v1.instances_pb2 import ConfigureRequest
 
-from codexctl.commands.config import KEYS
 from codexctl.json_form import enum_numbers
 from codexctl.prompt_input import checked_directory
+from codexctl.setting_names import SETTINGS
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -15,9 +15,9 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 def known_key(key: str) -> str:
     """`key` as the settings know it; raises `BadInput` with the nearest right name."""
     name = key.replace("-", "_").lower()
-    if name in KEYS:
+    if name in SETTINGS:
         return name
-    raise BadInput(f"there is no setting '{key}'", next_step=_nearest(name, KEYS))
+    raise BadInput(f"there is no setting '{key}'", next_step=_nearest(name, SETTINGS))
 
 
 def configure_request(key: str, value: str) -> ConfigureRequest:

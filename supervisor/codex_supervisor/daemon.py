@@ -43,7 +43,7 @@ from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.claude.leases import Leases
 from codex_supervisor.claude.status_files import StatusFiles
 from codex_supervisor.codex_home import codex_home
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from codex_supervisor.footprint import settle, share_one_arena
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import Asks
@@ -67,7 +67,7 @@ from codex_supervisor.task.opening import missing_engine, open_engine, worker_of
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:
-    from codex_supervisor.doctor import CheckResult
+    from codex_supervisor.doctor.check import CheckResult
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _read_config(path: Path) -> Config:
         return Config()
     except OSError:
         pass  # what is wrong with it is said below
-    from codex_supervisor.config_file import load_config
+    from codex_supervisor.config.reading import load_config
 
     return load_config(path)
 
@@ -419,7 +419,8 @@ class Daemon:
 
     async def _examine(self) -> list[CheckResult]:
         # Rarely called, and its imports would cost memory for ever.
-        from codex_supervisor.doctor import error, examine, warning
+        from codex_supervisor.doctor.check import error, warning
+        from codex_supervisor.doctor.examining import examine
 
         broken = [error("tasks", self._degraded["tasks"], _TASKS_FIX)] if "tasks" in self._degraded else []
         warned = [
@@ -459,7 +460,7 @@ class Daemon:
             _log.warning("reload_refused", extra={"why": str(error)})
             raise
         # Seldom wanted, and not small.
-        from codex_supervisor.config_reference import config_differences, keep_restart_keys
+        from codex_supervisor.config.reference import config_differences, keep_restart_keys
 
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))

@@ -13,7 +13,7 @@ from codex_control.service.clock import Clock
 from codex_control.service.owned_tasks import TaskSet
 
 from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.store.store import Store
 

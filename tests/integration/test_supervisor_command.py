@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from codex_control import __version__
 from codex_control.errors import Exit
-from codex_supervisor.config_file import load_config
-from codex_supervisor.config_reference import config_reference
+from codex_supervisor.config.reading import load_config
+from codex_supervisor.config.reference import config_reference
 from codex_supervisor.root import COMMANDS, HELP, cli
 
 from tests.support.codex_home import CodexHome

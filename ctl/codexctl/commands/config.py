@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from codexctl.session import Session, instance_option, verb
-
-KEYS = ("profile", "show_reasoning", "final_only", "approval_policy", "on_interrupted", "cwd")
+from codexctl.setting_names import SETTINGS
 
 
 @click.group("config")
@@ -35,7 +34,7 @@ def get(session: Session, key: str | None, instance: str | None) -> None:
 
     request = GetInstanceRequest(instance=ref.ref())
     found = session.client(start=True).call("Instances.Get", request, GetInstanceResponse).instance
-    _put(session, found, (name,) if name else KEYS, bare=name is not None)
+    _put(session, found, (name,) if name else SETTINGS, bare=name is not None)
 
 
 @command.command("set")

@@ -15,8 +15,8 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object: durations in seconds, sizes in bytes.")
 def show(as_json: bool) -> None:
     """Print every key with the value that the file gives it; defaults are marked."""
-    from codex_supervisor.config_file import load_config
-    from codex_supervisor.config_reference import config_values, show_config
+    from codex_supervisor.config.reading import load_config
+    from codex_supervisor.config.reference import config_values, show_config
 
     path = Paths.from_environment().config_file
     in_file = load_config(path)
@@ -37,7 +37,7 @@ def check(file: str | None) -> None:
 
     from codex_control.errors import BadInput
 
-    from codex_supervisor.config_file import load_config
+    from codex_supervisor.config.reading import load_config
 
     path = Path(file).absolute() if file else Paths.from_environment().config_file
     if not path.exists() and not path.is_symlink():
@@ -52,6 +52,6 @@ def check(file: str | None) -> None:
 @config.command()
 def reference() -> None:
     """Print the reference of every key, as Markdown."""
-    from codex_supervisor.config_reference import config_reference
+    from codex_supervisor.config.reference import config_reference
 
     click.echo(config_reference(), nl=False)

@@ -18,9 +18,10 @@ def doctor(as_json: bool) -> int:
     It sees what this shell sees; `codexctl doctor` sees what the service sees. Ends with 9 where something
     does not work.
     """
-    from codex_supervisor.config import Config
-    from codex_supervisor.config_file import load_config
-    from codex_supervisor.doctor import CheckStatus, examine
+    from codex_supervisor.config.model import Config
+    from codex_supervisor.config.reading import load_config
+    from codex_supervisor.doctor.check import CheckStatus
+    from codex_supervisor.doctor.examining import examine
 
     paths = Paths.from_environment()
     try:

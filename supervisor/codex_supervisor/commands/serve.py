@@ -10,7 +10,7 @@ import click
 from codex_control.paths import Paths
 
 if TYPE_CHECKING:
-    from codex_supervisor.doctor import CheckResult
+    from codex_supervisor.doctor.check import CheckResult
 
 
 @click.command()
@@ -43,7 +43,7 @@ def serve(log_level: str | None, demo: bool) -> int:
 def _demo(paths: Paths, *, asked: bool) -> tuple[bool, str]:
     """Return whether the demo model answers, and what is to be said about that."""
     from codex_supervisor.demo_mode import forget, is_remembered, remember
-    from codex_supervisor.doctor import CheckStatus
+    from codex_supervisor.doctor.check import CheckStatus
 
     remembered = is_remembered(paths)
     if not asked and not remembered:
@@ -68,9 +68,9 @@ _DEMO_ANSWERS = (
 def _login(paths: Paths) -> CheckResult:
     from codex_control.service.clock import SystemClock
 
-    from codex_supervisor import doctor_codex
-    from codex_supervisor.config_file import load_config
-    from codex_supervisor.doctor import CHECK_TIMEOUT_S, Surroundings, run_each
+    from codex_supervisor.config.reading import load_config
+    from codex_supervisor.doctor import codex as doctor_codex
+    from codex_supervisor.doctor.check import CHECK_TIMEOUT_S, Surroundings, run_each
 
     config = load_config(paths.config_file)
     surroundings = Surroundings(paths=paths, config=config, environ=os.environ, clock=SystemClock())

@@ -15,11 +15,11 @@ from codex_control.errors import BadInput, CodexError, LimitExceeded, NotFound, 
 from codex_control.v1 import instances_pb2, turns_pb2
 
 from codex_supervisor.child.processes import boot_id
+from codex_supervisor.config.choosing import profile
 from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn
-from codex_supervisor.profiles import profile
 from codex_supervisor.store.records import Cause, EventRow, Moment, SettingsRecord, TaskLink, TurnRecord, TurnRequest
 from codex_supervisor.turn.ids import new_turn_id
 from codex_supervisor.turn.log import LogLimits, TurnLog

@@ -13,15 +13,15 @@ from codex_control.errors import BadInput
 from codex_control.service.logs import log_file
 from codex_control.v1 import admin_pb2, admin_pb2_grpc
 
+from codex_supervisor.config.choosing import all_profiles
 from codex_supervisor.event_sentences import sentence_of
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import stderr_log
 from codex_supervisor.log_reading import LogLine, of_instance, read_log
-from codex_supervisor.profiles import all_profiles
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:
-    from codex_supervisor.doctor import CheckResult
+    from codex_supervisor.doctor.check import CheckResult
 
 _log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import msgspec
 from codex_control.errors import BadInput
 from codex_control.v1 import instances_pb2, instances_pb2_grpc
 
+from codex_supervisor.config.choosing import profile
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
-from codex_supervisor.profiles import profile
 from codex_supervisor.rpc.views import APPROVAL_POLICIES, ON_INTERRUPTED, instance_message
 from codex_supervisor.store.records import SettingsRecord
 

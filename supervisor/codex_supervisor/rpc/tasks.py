@@ -12,9 +12,9 @@ from codex_control.errors import BadInput
 from codex_control.task_id import new_task_id
 from codex_control.v1 import tasks_pb2, tasks_pb2_grpc
 
+from codex_supervisor.config.choosing import profile
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import check_directory, check_prompt, checked_schema
-from codex_supervisor.profiles import profile
 from codex_supervisor.rpc.task_lines import event_lines
 from codex_supervisor.rpc.task_messages import event_message, gap_message, request_record, state_record, task_message
 from codex_supervisor.rpc.turns import page_size

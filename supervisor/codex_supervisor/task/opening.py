@@ -15,7 +15,7 @@ from codex_control.errors import BadConfig, CodexError, UnsafePath
 from codex_control.paths import Paths
 from codex_control.service.clock import Clock
 
-from codex_supervisor.config import TaskEngine, TasksConfig
+from codex_supervisor.config.model import TaskEngine, TasksConfig
 from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.records import Policy, Worker
 

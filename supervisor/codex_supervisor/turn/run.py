@@ -31,10 +31,11 @@ from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.notifications import Notification, TokenUsageBreakdown
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.config import ApprovalPolicy
+from codex_supervisor.config.choosing import profile
+from codex_supervisor.config.model import ApprovalPolicy
+from codex_supervisor.config.profiles import Profile
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
-from codex_supervisor.profiles import Profile, profile
 from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnRecord
 from codex_supervisor.turn.account import Account
 from codex_supervisor.turn.approvals import Approvals

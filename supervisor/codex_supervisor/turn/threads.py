@@ -17,9 +17,9 @@ from codex_supervisor.child import requests
 from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.gateway import PROVIDER
-from codex_supervisor.config import Provider
+from codex_supervisor.config.model import Provider
+from codex_supervisor.config.profiles import Profile
 from codex_supervisor.house import House
-from codex_supervisor.profiles import Profile
 from codex_supervisor.store.records import Cause, InstanceRecord, ReviewRecord, TurnRecord
 from codex_supervisor.turn.review import codex_target
 

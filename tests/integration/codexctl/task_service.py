@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from codex_control.errors import NotFound
 from codex_control.service.clock import SystemClock
 from codex_control.v1 import claude_pb2, claude_pb2_grpc, instances_pb2, instances_pb2_grpc, tasks_pb2_grpc, turns_pb2
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from codex_supervisor.house import House
 from codex_supervisor.rpc.interceptor import CallInterceptor
 from codex_supervisor.rpc.server import ControlServer

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from codex_control.errors import BadInput
 from codex_control.v1 import instances_pb2 as ipb
-from codexctl.commands.config import KEYS
+from codexctl.setting_names import SETTINGS
 from codexctl.setting_values import configure_request, known_key
 
 
 def test_the_keys_are_those_of_the_api() -> None:
-    assert set(KEYS) == {field.name for field in ipb.Settings.DESCRIPTOR.fields}
+    assert set(SETTINGS) == {field.name for field in ipb.Settings.DESCRIPTOR.fields}
 
 
 def test_the_nearest_right_name_is_said() -> None:

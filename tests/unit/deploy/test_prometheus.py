@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from codex_supervisor.metrics import PREFIX, Metrics
 from codex_supervisor.store.records import Outcome
 

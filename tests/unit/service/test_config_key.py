@@ -13,7 +13,7 @@ from codex_control.service.config_key import (
     parse_duration,
     parse_size,
 )
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -22,7 +22,7 @@ from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.notifications import TokenUsageBreakdown, TurnCompletedNotification
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 from codex_supervisor.house import House
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.store.records import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codex_supervisor.child.awake import LoadedThread
+from codex_supervisor.config.profiles import Effort, Profile
 from codex_supervisor.house import House
-from codex_supervisor.profiles import Effort, Profile
 from codex_supervisor.store.records import InstanceRecord, TurnRecord, TurnRequest
 from codex_supervisor.turn.threads import note_sent, turn_params
 

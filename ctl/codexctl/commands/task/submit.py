@@ -64,6 +64,11 @@ def command(
     """
     from codexctl.prompt_input import absolute_directory, checked_schema, read_text
 
+    if task_id == "":
+        # Mostly an unset variable; a made-up id would lose what --id is for.
+        from codex_control.errors import BadInput
+
+        raise BadInput(what="the id is empty", next_step="give --id a name, or leave it out")
     prompt = read_text(text)
     schema_text = checked_schema(schema)
     directory = absolute_directory(cwd)

@@ -15,8 +15,8 @@ from codex_control.errors import UnsafePath
 from codex_control.paths import check_private_dir, checked_socket_path
 from codex_control.service.config_key import format_size
 
-from codex_supervisor.config_file import load_config
-from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
+from codex_supervisor.config.reading import load_config
+from codex_supervisor.doctor.check import CheckResult, Surroundings, error, ok, run_program, warning
 
 # SQLite, a log file and an archive file fit in; less is a full disk soon.
 LEAST_FREE_BYTES = 200 * 1024**2

@@ -6,15 +6,10 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
-from codex_control.errors import NotFound
 from codex_control.service.config_key import text
-from codex_control.service.nearest import did_you_mean
-
-if TYPE_CHECKING:
-    from codex_supervisor.config import Config
 
 DEFAULT_PROFILE = "default"
 
@@ -86,24 +81,3 @@ BUILT_IN_PROFILES = {
     DEFAULT_PROFILE: Profile(),
     "low": Profile(effort=Effort.LOW),
 }
-
-
-def all_profiles(config: Config) -> dict[str, Profile]:
-    """Every profile that may be named: the built-in ones as the configuration changed them, then the user's own."""
-    return {**BUILT_IN_PROFILES, **config.profiles}
-
-
-def profile(config: Config, name: str) -> Profile:
-    """The profile called `name`; the configured default where `name` is empty.
-
-    Raises `NotFound`, which names the nearest profile and all of them.
-    """
-    profiles = all_profiles(config)
-    wanted = name or config.defaults.profile
-    if wanted in profiles:
-        return profiles[wanted]
-    raise NotFound(
-        what=f"there is no profile {wanted[:200]!r}",
-        why=f"the profiles are {', '.join(profiles)}",
-        next_step=did_you_mean(wanted, profiles) or "name one of them, or add it under `profiles` in config.yaml",
-    )

@@ -10,9 +10,9 @@ import pytest
 from codex_control.errors import BadConfig, UnsafePath
 from codex_control.service.config_key import Kind, keys_of
 from codex_control.service.config_reader import MAX_FILE_BYTES
-from codex_supervisor.config import Config, LogLevel
-from codex_supervisor.config_file import load_config, parse_config
-from codex_supervisor.profiles import Effort, Profile, Sandbox
+from codex_supervisor.config.model import Config, LogLevel
+from codex_supervisor.config.profiles import Effort, Profile, Sandbox
+from codex_supervisor.config.reading import load_config, parse_config
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -9,8 +9,9 @@ import msgspec
 from codex_control.service.config_key import Applies, Key, format_text, keys_of
 from codex_control.service.config_meanings import meanings_of
 
-from codex_supervisor.config import Config
-from codex_supervisor.profiles import BUILT_IN_PROFILES, Profile, all_profiles
+from codex_supervisor.config.choosing import all_profiles
+from codex_supervisor.config.model import Config
+from codex_supervisor.config.profiles import BUILT_IN_PROFILES, Profile
 
 _DEFAULT_COLUMN = 44
 """Where the mark of a default stands in `show_config`."""
@@ -81,7 +82,7 @@ def config_reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "<!-- Generated from the code by `make docs`: edit codex_supervisor/config.py in its place. -->",
+        "<!-- Generated from the code by `make docs`: edit codex_supervisor/config/model.py in its place. -->",
         "",
         "The file is `~/.config/codex-supervisor/config.yaml` (below `$XDG_CONFIG_HOME` where that is set;",
         "`CODEX_SUPERVISOR_CONFIG` names another one). Without a file, and for every key that is left out, the",

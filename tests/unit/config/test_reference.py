@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 from codex_control.service.config_key import Key, Kind, keys_of
-from codex_supervisor.config import Config, TaskEngine
-from codex_supervisor.config_file import parse_config
-from codex_supervisor.config_reference import (
+from codex_supervisor.config.choosing import all_profiles
+from codex_supervisor.config.model import Config, TaskEngine
+from codex_supervisor.config.profiles import Effort, Profile, Sandbox, Summary
+from codex_supervisor.config.reading import parse_config
+from codex_supervisor.config.reference import (
     HIDDEN,
     config_differences,
     config_reference,
@@ -17,11 +19,10 @@ from codex_supervisor.config_reference import (
     keep_restart_keys,
     show_config,
 )
-from codex_supervisor.profiles import Effort, Profile, Sandbox, Summary, all_profiles
 from hypothesis import given
 from hypothesis import strategies as st
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 

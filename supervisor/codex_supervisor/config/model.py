@@ -1,7 +1,7 @@
 """The one model of `~/.config/codex-supervisor/config.yaml`: every key with its unit, bounds, default and meaning.
 
 Every key is optional. A key of the file and its attribute here have the same name. Durations are seconds
-(`Seconds`), sizes are bytes (`Bytes`). `config_file` reads the file, `config_reference` writes the reference page and
+(`Seconds`), sizes are bytes (`Bytes`). `reading` reads the file, `reference` writes the reference page and
 shows what is in force.
 """
 
@@ -26,7 +26,7 @@ from codex_control.service.config_key import (
     texts,
 )
 
-from codex_supervisor.profiles import DEFAULT_PROFILE, Profile
+from codex_supervisor.config.profiles import DEFAULT_PROFILE, Profile
 
 KIB = 1024
 MIB = 1024 * KIB

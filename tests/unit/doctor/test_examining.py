@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths
-from codex_supervisor import doctor_codex, doctor_system
-from codex_supervisor.config import CodexConfig, Config, Provider
-from codex_supervisor.config_file import parse_config
-from codex_supervisor.doctor import CheckResult, CheckStatus, Surroundings, ok, run_each, run_program
+from codex_supervisor.config.model import CodexConfig, Config, Provider
+from codex_supervisor.config.reading import parse_config
+from codex_supervisor.doctor import codex as doctor_codex
+from codex_supervisor.doctor import system as doctor_system
+from codex_supervisor.doctor.check import CheckResult, CheckStatus, Surroundings, ok, run_each, run_program
 
 YEAR_2027_NS = 1_800_000_000 * 10**9
 

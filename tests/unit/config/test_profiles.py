@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from codex_control.errors import NotFound
-from codex_supervisor.config import Config
-from codex_supervisor.config_file import parse_config
-from codex_supervisor.profiles import Effort, all_profiles, profile
+from codex_supervisor.config.choosing import all_profiles, profile
+from codex_supervisor.config.model import Config
+from codex_supervisor.config.profiles import Effort
+from codex_supervisor.config.reading import parse_config
 
 
 def test_the_built_in_profiles_always_exist() -> None:

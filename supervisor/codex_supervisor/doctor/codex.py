@@ -19,9 +19,10 @@ from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import locate_codex
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
-from codex_supervisor.config import Provider
-from codex_supervisor.doctor import CheckResult, Surroundings, error, ok, run_program, warning
-from codex_supervisor.profiles import Sandbox, all_profiles
+from codex_supervisor.config.choosing import all_profiles
+from codex_supervisor.config.model import Provider
+from codex_supervisor.config.profiles import Sandbox
+from codex_supervisor.doctor.check import CheckResult, Surroundings, error, ok, run_program, warning
 
 PROBE_TIMEOUT_S = 15.0
 """`codex login status` and `codex sandbox true` take 60 to 90 ms (0.163.0); a cold disk has to read 300 MB first."""

@@ -1,8 +1,4 @@
-"""Checks of the surroundings, as the service sees them: each says what was found and, where needed, the fix.
-
-`examine` runs all of them at once, each within a time limit, and never raises: a doctor who faints helps nobody.
-The checks of Codex are in `doctor_codex`, those of the machine in `doctor_system`.
-"""
+"""What a check is, and how checks are run: each within a time limit, and a doctor who faints helps nobody."""
 
 from __future__ import annotations
 
@@ -17,10 +13,10 @@ from pathlib import Path
 
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
-from codex_control.service.clock import Clock, SystemClock
+from codex_control.service.clock import Clock
 from codex_control.service.redaction import redact
 
-from codex_supervisor.config import Config
+from codex_supervisor.config.model import Config
 
 CHECK_TIMEOUT_S = 20.0
 _MAX_OUTPUT_BYTES = 16 * 1024
@@ -73,33 +69,6 @@ def warning(name: str, found: str, fix: str) -> CheckResult:
 def error(name: str, found: str, fix: str) -> CheckResult:
     """It does not work."""
     return CheckResult(name, CheckStatus.ERROR, found, fix)
-
-
-async def examine(paths: Paths, config: Config, environ: Mapping[str, str]) -> list[CheckResult]:
-    """Run every check, in the order in which a person would put things right. `config` is what is in force."""
-    surroundings = Surroundings(paths=paths, config=config, environ=environ, clock=SystemClock())
-    return await run_each(all_checks(), surroundings, timeout_s=CHECK_TIMEOUT_S)
-
-
-def all_checks() -> list[tuple[str, Check]]:
-    """Every check with its name."""
-    from codex_supervisor import doctor_codex, doctor_system
-
-    return [
-        ("config file", in_thread(doctor_system.config_file)),
-        ("PATH", in_thread(doctor_system.search_path)),
-        ("Codex", doctor_codex.binary),
-        ("CODEX_HOME", in_thread(doctor_codex.home)),
-        ("login", doctor_codex.login),
-        ("gateway", in_thread(doctor_codex.gateway)),
-        ("sandbox", doctor_codex.sandbox),
-        ("control socket", in_thread(doctor_system.control_socket)),
-        ("directories", in_thread(doctor_system.directories)),
-        ("disk", in_thread(doctor_system.disk)),
-        ("clock", in_thread(doctor_system.clock)),
-        ("open files", in_thread(doctor_system.open_files)),
-        ("lingering", doctor_system.lingering),
-    ]
 
 
 async def run_each(
