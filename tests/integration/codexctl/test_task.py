@@ -131,6 +131,7 @@ def test_a_lost_answer_leads_to_the_same_task(ctl: Ctl, service: TaskService, mo
         (("submit", ""), Exit.USAGE, "the prompt is empty"),
         (("submit", "--cwd", "/no/such", "x"), Exit.USAGE, "there is no directory '/no/such'"),
         (("submit", "--schema", "/no/such", "x"), Exit.USAGE, "the schema /no/such cannot be read"),
+        (("submit", "--id", "", "x"), Exit.USAGE, "the id is empty"),
         (("submit", "--id", "../x", "x"), Exit.USAGE, "is no id of a task"),
         (("submit", "--id", "T-1", "--after", "T-1", "x"), Exit.USAGE, "comes after itself"),
         (("submit", "--after", "T-9", "x"), Exit.NOT_FOUND, "T-9"),
