@@ -103,6 +103,7 @@ def test_wheel_holds_every_module_the_api_and_its_stubs(wheel: Path) -> None:
     for proto in [name for name in names if name.endswith(".proto")]:
         for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"):
             assert proto.removesuffix(".proto") + ending in names
+    assert "codex_supervisor/task/task.schema.json" in names
 
 
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
