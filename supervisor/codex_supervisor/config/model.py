@@ -192,7 +192,7 @@ class InstancesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     memory_limit: Annotated[
         Bytes,
         size(
-            "Resident memory of one child and all that it started; past it the child is replaced between turns.",
+            "Memory of one child, under systemd with all that it started; past it the child is replaced between turns.",
             64 * MIB,
             TIB,
             zero_means="no limit",
@@ -499,8 +499,8 @@ class TasksConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     memory_limit: Annotated[
         Bytes,
         size(
-            "Memory of one task's child, with all that it started where the kernel counts that (cgroups); past it the "
-            "child is killed, which counts as a death.",
+            "Memory of one task's child, under systemd with all that it started; past it the child is killed, which "
+            "counts as a death.",
             64 * MIB,
             TIB,
             zero_means="no limit",

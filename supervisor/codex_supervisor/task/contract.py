@@ -63,6 +63,8 @@ class Engine(Protocol):
     async def submit(self, task_id: str, request: TaskRequest) -> tuple[TaskRecord, bool]:
         """Accept a task durably; return it, and whether it existed with the same request already.
 
+        A new one is told of as work; nobody can have asked for news of its changes yet.
+
         Raises `BadInput` (id, request), `NotFound` (a parent), `IdTaken`.
         """
         ...
