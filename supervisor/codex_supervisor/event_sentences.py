@@ -76,6 +76,8 @@ def _cause(fields: Fields, was: str) -> str:
             return f"the child died ({why})" if why else "the child died"
         case "StartRefused":
             return f"no start can work ({why})" if why else "no start can work"
+        case "StartDeferred":
+            return f"no child can be started yet ({why})" if why else "no child can be started yet"
         case "TreeGone":
             return "everything that the child had started is gone"
         case "RecycleWanted":

@@ -28,6 +28,10 @@ _TOKEN = re.compile(r"[\x21-\x7e]{20,200}")
 _MAX_BYTES = 1024
 
 
+class GatewayAway(ChildFailed):
+    """No gateway runs, so no child can have a model yet."""
+
+
 @dataclass(frozen=True)
 class GatewayAccess:
     """What a child needs to use the gateway."""
@@ -58,14 +62,14 @@ class GatewayAccess:
 def find_gateway(environ: Mapping[str, str]) -> GatewayAccess:
     """Find the running gateway of this user.
 
-    Raises `ChildFailed` where none runs, or it has no token for Codex, and `UnsafePath` where somebody else may have
-    written a file of it. Starts are tried again, as after any death, so an ask outlasts a gateway's restart.
+    Raises `GatewayAway` where none runs: the start is put off, and what waits for it goes on waiting. Raises
+    `ChildFailed` where it has no token for Codex, and `UnsafePath` where somebody else may have written a file of it.
     """
     paths = GatewayPaths.from_environment(environ)
     url = _read(paths.address_file) if running_pid(paths) is not None else ""
     if not _ADDRESS.fullmatch(url):
-        raise ChildFailed(
-            "the gateway does not run",
+        raise GatewayAway(
+            "no gateway runs",
             why="codex.provider is `gateway`, so children get no model without it",
             next_step="start it with `codex-gateway serve`, or as a service with `codex-gateway install --now`",
         )

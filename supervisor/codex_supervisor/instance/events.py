@@ -106,6 +106,15 @@ class StartRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class StartDeferred:
+    """No child was started, for what it needs is away and may come back: the gateway. `jitter` as in `ChildDied`."""
+
+    generation: int
+    reason: str
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
 class TreeGone:
     """The child that was being stopped is gone with everything that it started."""
 
@@ -152,6 +161,7 @@ Event = (
     | ChildFound
     | ChildDied
     | StartRefused
+    | StartDeferred
     | TreeGone
     | ProbeAnswered
     | ProbeMissed

@@ -1,6 +1,6 @@
 """Keeps the child of one instance: brings it up, watches over it, sweeps after it, takes it down.
 
-What it was told to do comes back as an event: `ChildReady`, `StartRefused`, `ChildDied`, `TreeGone`.
+What it was told to do comes back as an event: `ChildReady`, `StartRefused`, `StartDeferred`, `ChildDied`, `TreeGone`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Protocol
 from codex_control.errors import ChildFailed, CodexError, CodexUnusable
 
 from codex_supervisor.child.awake import AwakeChild
+from codex_supervisor.child.gateway import GatewayAway
 from codex_supervisor.child.notifications import Notification
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess
 from codex_supervisor.house import House
 from codex_supervisor.instance.children import bring_up, take_down
-from codex_supervisor.instance.events import ChildDied, ChildReady, Event, StartRefused, TreeGone
+from codex_supervisor.instance.events import ChildDied, ChildReady, Event, StartDeferred, StartRefused, TreeGone
 from codex_supervisor.store.records import ChildRecord, InstanceRecord
 
 # Lines of the child's error output that go with a failure.
@@ -77,7 +78,7 @@ class ChildKeeper:
     # --- up ---------------------------------------------------------------------------------------------------------
 
     def bring_up(self, generation: int) -> None:
-        """Start child `generation`; `ChildReady` follows, or `StartRefused`, or `ChildDied`."""
+        """Start child `generation`; `ChildReady` follows, or `StartRefused`, `StartDeferred`, `ChildDied`."""
         self._starting = self._house.tasks.start(self._bring_up(generation), f"bring up {self._name}")
 
     async def _bring_up(self, generation: int) -> None:
@@ -95,6 +96,10 @@ class ChildKeeper:
             self.refusal = error
             self._start_failed()
             self._owner.dispatch(StartRefused(generation, str(error)))
+            return
+        except GatewayAway as error:
+            self._start_failed()
+            self._owner.dispatch(StartDeferred(generation, str(error), self._house.random.random()))
             return
         except CodexError as error:
             # The child's own failure, or a full disk that keeps its record from being written: tried again later.

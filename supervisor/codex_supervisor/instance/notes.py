@@ -8,6 +8,7 @@ from codex_supervisor.instance.events import (
     ChildDied,
     Event,
     RestartWanted,
+    StartDeferred,
     StartRefused,
     Tick,
 )
@@ -39,7 +40,7 @@ def state_note(before: Core, event: Event, after: Core, now: float) -> Fields | 
         return None
     fields: Fields = {"state": state_name(state), "was": state_name(was), "because": type(event).__name__}
     fields["attempt"] = after.generation
-    if isinstance(event, ChildDied | StartRefused):
+    if isinstance(event, ChildDied | StartRefused | StartDeferred):
         fields["why"] = event.reason
     match state:
         case Backoff(until=due) | Failed(retry_at=due) if math.isfinite(due):

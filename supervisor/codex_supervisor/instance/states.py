@@ -101,7 +101,8 @@ class Core:
     """The whole of what an instance decides from.
 
     `queue` holds the ids of the turns that wait, in order; the running turn is in the state. `generation` counts the
-    children; a late event of an earlier child is known by its number.
+    children; a late event of an earlier child is known by its number. `deferrals` counts the starts in a row that were
+    put off.
     """
 
     budget: RestartBudget
@@ -109,6 +110,7 @@ class Core:
     queue: tuple[str, ...] = ()
     generation: int = 0
     restarts: int = 0
+    deferrals: int = 0
 
 
 def state_name(state: State) -> str:

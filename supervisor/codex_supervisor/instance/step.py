@@ -35,6 +35,7 @@ from codex_supervisor.instance.events import (
     RestartWanted,
     RunTurn,
     Spawn,
+    StartDeferred,
     StartRefused,
     StartWanted,
     StopChild,
@@ -104,6 +105,8 @@ class _Step:
                 return self._child_died(generation, reason, jitter)
             case StartRefused(generation=generation, reason=reason):
                 return self._start_refused(generation, reason)
+            case StartDeferred(generation=generation, reason=reason, jitter=jitter):
+                return self._start_deferred(generation, reason, jitter)
             case TreeGone(generation=generation):
                 return self._tree_gone(generation)
             case ProbeAnswered(generation=generation):
@@ -196,13 +199,14 @@ class _Step:
     def _cancel_wanted(self, turn: str, cause: Cause) -> Decision:
         if turn in self.core.queue:
             core = replace(self.core, queue=tuple(t for t in self.core.queue if t != turn))
-            return core, self._ends((turn,), _outcome_of(cause), cause, _sentence_of(cause, "before it ran"))
+            sentence = _sentence_of(cause, "before it ran", self.core.state)
+            return core, self._ends((turn,), _outcome_of(cause), cause, sentence)
         match self.core.state:
             case Busy(generation=generation, turn=running) if running == turn:
                 return self.core, (InterruptTurn(generation, turn, cause),)
             case (Starting(carry_on=held) | Backoff(carry_on=held) | Stopping(carry_on=held)) as state if held == turn:
                 core, commands = self._carry_on_nothing(state)
-                sentence = _sentence_of(cause, "while its child was away")
+                sentence = _sentence_of(cause, "while its child was away", state)
                 return core, self._ends((turn,), _outcome_of(cause), cause, sentence) + commands
             case _:
                 return self.core, ()
@@ -273,10 +277,11 @@ class _Step:
     def _child_ready(self, generation: int) -> Decision:
         match self.core.state:
             case Starting(generation=current, carry_on=turn, last=last) if current == generation:
+                core = replace(self.core, deferrals=0)
                 if turn is not None:
                     busy = Busy(generation, turn, then=Then.STOP if last else None)
-                    return replace(self.core, state=busy), (RunTurn(generation, turn),)
-                return self._next_turn(self.core, generation)
+                    return replace(core, state=busy), (RunTurn(generation, turn),)
+                return self._next_turn(core, generation)
             case _:
                 return self.core, ()
 
@@ -309,6 +314,17 @@ class _Step:
         match self.core.state:
             case Starting(generation=current, carry_on=turn) if current == generation:
                 return self._fail(turn, reason, Cause.CODEX)
+            case _:
+                return self.core, ()
+
+    def _start_deferred(self, generation: int, reason: str, jitter: float) -> Decision:
+        match self.core.state:
+            case Starting(generation=current, carry_on=turn, last=last) if current == generation:
+                # No child is to blame, so no budget is spent: what waits, waits until its own time is up.
+                deferrals = self.core.deferrals + 1
+                wait = backoff_s(self.policy, deferrals + 1, jitter)
+                state = Backoff(self.now + wait, reason, turn, last)
+                return replace(self.core, state=state, deferrals=deferrals), ()
             case _:
                 return self.core, ()
 
@@ -401,5 +417,8 @@ def _outcome_of(cause: Cause) -> Outcome:
     return Outcome.CANCELLED if cause is Cause.USER else Outcome.FAILED
 
 
-def _sentence_of(cause: Cause, when: str) -> str:
-    return f"cancelled {when}" if cause is Cause.USER else f"ended {when}: {cause.value}"
+def _sentence_of(cause: Cause, when: str, state: State) -> str:
+    if cause is Cause.USER:
+        return f"cancelled {when}"
+    why = f"; {state.reason}" if isinstance(state, Backoff) else ""
+    return f"ended {when}: {cause.value}{why}"

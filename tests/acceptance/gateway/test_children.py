@@ -107,7 +107,7 @@ async def test_an_ask_outlasts_a_gateway_that_is_started_after_it(
     supervisor: RunningSupervisor, gateway: GatewayProgram
 ) -> None:
     asking = asyncio.create_task(ask(supervisor, "-i", "main", "are you there?"))
-    await wait_for(lambda: "the gateway does not run" in supervisor.log(), TIME_LIMIT_S, "a first start in vain")
+    await wait_for(lambda: "no gateway runs" in supervisor.log(), TIME_LIMIT_S, "a first start in vain")
     await gateway.start()
     code, out, err = await asking
     assert (code, out.strip()) == (Exit.OK, "x" * 20), err

@@ -70,9 +70,7 @@ def test_what_a_killed_gateway_left_is_not_believed(environ: dict[str, str], pat
     for pid in (ended.stdout.decode(), str(os.getpid())):
         # The second is of another program by now: only the lock tells.
         write(paths.lock_file, pid)
-        with pytest.raises(
-            ChildFailed, match=r"gateway does not run.*codex-gateway serve.*codex-gateway install --now"
-        ):
+        with pytest.raises(ChildFailed, match=r"no gateway runs.*codex-gateway serve.*codex-gateway install --now"):
             find_gateway(environ)
 
 
@@ -91,7 +89,7 @@ def test_asking_lets_a_gateway_start(environ: dict[str, str], paths: GatewayPath
 )
 def test_an_address_that_is_none_of_the_gateways(environ: dict[str, str], paths: GatewayPaths, address: str) -> None:
     write(paths.address_file, address)
-    with running(paths), pytest.raises(ChildFailed, match="does not run"):
+    with running(paths), pytest.raises(ChildFailed, match="no gateway runs"):
         find_gateway(environ)
 
 

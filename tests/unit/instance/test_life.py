@@ -15,6 +15,7 @@ from codex_supervisor.instance.events import (
     ProbeMissed,
     RecycleWanted,
     RestartWanted,
+    StartDeferred,
     StartRefused,
     StartWanted,
     StopWanted,
@@ -143,6 +144,15 @@ class Life(RuleBasedStateMachine):
         # One that is wanted down is not tried again.
         assert isinstance(self.world.state, Stopping if self.wanted == "down" else Failed)
 
+    @precondition(lambda self: self.world.starting is not None and not self.world.doomed)
+    @rule(jitter=jitters)
+    def start_is_put_off(self, jitter: float) -> None:
+        generation, budget = self.world.starting or 0, self.world.core.budget
+        self.world.lose_child()
+        self.world.tell(StartDeferred(generation, "no gateway", jitter))
+        assert isinstance(self.world.state, Backoff)
+        assert self.world.core.budget == budget
+
     @precondition(lambda self: self.world.starting or self.world.ready)
     @rule(jitter=jitters, times=st.integers(1, 4))
     def child_dies(self, jitter: float, times: int) -> None:
@@ -213,6 +223,7 @@ class Life(RuleBasedStateMachine):
         late: list[Event] = [
             ChildReady(earlier),
             ChildDied(earlier, "late", 0.5),
+            StartDeferred(earlier, "late", 0.5),
             StartRefused(earlier, "late"),
             TreeGone(earlier),
             ProbeAnswered(earlier),

@@ -23,6 +23,7 @@ from codex_supervisor.instance.events import (
     RestartWanted,
     RunTurn,
     Spawn,
+    StartDeferred,
     StartRefused,
     StartWanted,
     StopChild,
@@ -151,6 +152,21 @@ def test_a_person_gives_a_failed_instance_its_whole_budget_back(wish: Event) -> 
 def test_an_ask_that_comes_as_the_instance_fails_ends_at_once() -> None:
     story = awake(ONE_RESTART).hears(ChildDied(1, "x", 0.5), Spawn(2)).hears(ChildDied(2, "x", 0.5))
     story.hears(TurnAccepted("late"), failed("late", "x")).is_now(Failed("x", 601.0))
+
+
+def test_a_start_that_is_put_off_spends_nothing_and_what_waits_goes_on_waiting() -> None:
+    story = Story(ONE_RESTART).hears(TurnAccepted("a"), Spawn(1))
+    story.hears(StartDeferred(1, "no gateway", 0.5)).is_now(Backoff(0.125, "no gateway"), "a")
+    for generation in range(2, 20):
+        story.at(story.now + 30.0).hears(Tick(), Spawn(generation))
+        story.hears(StartDeferred(generation, "no gateway", 0.999))
+    story.is_now(Backoff(story.now + 0.999 * 30.0, "no gateway"), "a").restarts(0)
+    story.ignores(StartDeferred(18, "late", 0.5))
+    too_late = EndTurn("b", Outcome.FAILED, Cause.TIMED_OUT, "ended before it ran: timed_out; no gateway")
+    story.hears(TurnAccepted("b")).hears(CancelWanted("b", Cause.TIMED_OUT), too_late)
+    story.at(story.now + 30.0).hears(Tick(), Spawn(20)).hears(ChildReady(20), RunTurn(20, "a"))
+    story.hears(ChildDied(20, "x", 0.5), Spawn(21)).restarts(1)
+    story.hears(StartDeferred(21, "no gateway", 0.5)).is_now(Backoff(story.now + 0.125, "no gateway", carry_on="a"))
 
 
 def test_a_start_that_cannot_work_fails_without_spending_restarts() -> None:
