@@ -84,14 +84,15 @@ async def test_a_time_limit_holds_over_a_jump(
     stub_model.script(gate.step)
     async with (
         with_codex(program=wall_clock.program) as supervisor,
-        asking(supervisor, "hangs", timeout=Duration(seconds=1)) as asked,
+        # Long enough for a busy machine to start Codex in it.
+        asking(supervisor, "hangs", timeout=Duration(seconds=4)) as asked,
     ):
         await gate.reached()
         wall_clock.jump(days * DAY_S)
         turn = await asked.turn()
         gate.release()
         assert (turn.outcome, turn.cause) == (outcome_pb2.OUTCOME_FAILED, outcome_pb2.CAUSE_TIMED_OUT)
-        assert 0.9e9 < turn.timings.total.ToNanoseconds() < 10e9
+        assert 3.9e9 < turn.timings.total.ToNanoseconds() < 20e9
 
 
 @pytest.mark.parametrize("days", [1, -1])
