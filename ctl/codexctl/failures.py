@@ -41,6 +41,12 @@ def is_lost_connection(error: grpc.RpcError) -> bool:
     return error.code() in _LOST or any(mark in (error.details() or "") for mark in _RESET_MARKS)
 
 
+def lost_text(error: grpc.RpcError) -> str:
+    """Why the connection broke, without what gRPC says of addresses that it tried."""
+    details = error.details() or error.code().name
+    return "the service does not answer" if "failed to connect" in details.lower() else details
+
+
 def _from_details(error: grpc.RpcError) -> CodexError | None:
     metadata = cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ())
     packed = next((value for key, value in metadata if key == _DETAILS_KEY), None)
@@ -66,9 +72,8 @@ def _from_details(error: grpc.RpcError) -> CodexError | None:
 def _from_code(code: grpc.StatusCode, details: str) -> CodexError:
     match code:
         case grpc.StatusCode.UNAVAILABLE:
-            return ServiceUnavailable(
-                "the service cannot be reached", why=details, next_step="`codexctl doctor` shows what is wrong"
-            )
+            # What gRPC says of the connection helps nobody.
+            return ServiceUnavailable("the service does not answer", next_step="`codexctl doctor` shows what is wrong")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(
                 "the service did not answer in time",

@@ -18,7 +18,7 @@ from codex_control.v1.turns_pb2 import (
 )
 
 from codexctl.client import Client
-from codexctl.failures import decode, is_lost_connection
+from codexctl.failures import decode, is_lost_connection, lost_text
 from codexctl.light_grpc import grpc
 
 # How long a lost service is tried again before the user gets the prompt back.
@@ -125,7 +125,7 @@ class TurnFeed:
             except grpc.RpcError as error:
                 if not is_lost_connection(error):
                     raise decode(error) from error
-                why = error.details() or error.code().name
+                why = lost_text(error)
             if lost_at is None:
                 lost_at = time.monotonic()
                 yield LinkLost(why)

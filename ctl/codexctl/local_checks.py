@@ -28,10 +28,22 @@ def _program(session: Session) -> LocalCheck:
 
 
 def _codex(session: Session) -> LocalCheck:
-    found = which("codex", path=session.environ.get("PATH"))
+    found = which("codex", path=session.environ.get("PATH")) or _from_wheel()
     if found:
         return ("codex", "ok", found, "")
-    return ("codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.path")
+    return ("codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.binary")
+
+
+def _from_wheel() -> str | None:
+    """The Codex of the package openai-codex-cli-bin, where it is installed with us, as the service finds it."""
+    try:
+        import codex_cli_bin
+    except ImportError:
+        return None
+    try:
+        return str(codex_cli_bin.bundled_codex_path())
+    except OSError:
+        return None
 
 
 def _unit(session: Session) -> LocalCheck:

@@ -66,10 +66,15 @@ def is_running(paths: Paths) -> bool:
 
 def not_running(paths: Paths) -> ServiceUnavailable:
     """The error of a verb that needs the service and does not start it."""
+    from codexctl.last_failure import last_failure, log_hint
+
+    why = f"nothing answers on {paths.control_socket}"
+    if failure := last_failure(paths):
+        why += f"; {failure}"
     return ServiceUnavailable(
         "the service is not running",
-        why=f"nothing answers on {paths.control_socket}",
-        next_step=f"`{start_command(os.environ)}` starts it; `codexctl ask` does so by itself",
+        why=why,
+        next_step=f"`{start_command(os.environ)}` starts it; `codexctl ask` does so by itself{log_hint(paths)}",
     )
 
 
@@ -79,7 +84,8 @@ def start_command(environ: Mapping[str, str]) -> str:
         return "systemctl --user start codex-supervisor"
     if agent := installed_agent(environ):
         return f"launchctl kickstart gui/{os.getuid()}/{agent.stem}"
-    return "codex-supervisor serve"
+    # It returns when the service runs; `codex-supervisor serve` would hold the terminal.
+    return "codexctl start"
 
 
 def start(paths: Paths, environ: Mapping[str, str], notice: Notice, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -9,7 +9,7 @@ from codex_control.errors import StoreUnavailable
 from codex_control.v1.tasks_pb2 import Task, TaskEvent, TaskPosition, WatchTasksRequest, WatchTasksResponse
 
 from codexctl.client import Client, Stream
-from codexctl.failures import decode, is_lost_connection
+from codexctl.failures import decode, is_lost_connection, lost_text
 from codexctl.feed import RECONNECT_LIMIT_S, LinkBack, LinkLost, Reconnecting
 from codexctl.light_grpc import grpc
 
@@ -64,7 +64,7 @@ class TaskFeed:
                     time.sleep(_STORE_RETRY_S)
                 elif not is_lost_connection(error):
                     raise known from error
-                why = error.details() or error.code().name
+                why = lost_text(error)
             else:
                 return
             if lost_at is None:

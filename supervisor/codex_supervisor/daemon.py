@@ -200,7 +200,7 @@ class Daemon:
             for shell in self._fleet.shells.values():
                 # From here on nothing is decided: a call that ends with the server must not cancel its turn.
                 shell.freeze()
-            _log.info("stopping", extra={"because": "replacement" if self._replace else "told to"})
+            _log.info("stopping", extra={"because": self._why_it_stops()})
             if not self._replace:
                 self._notifier.stopping("stopping")
         if self.failure is not None:
@@ -380,6 +380,11 @@ class Daemon:
         # Nothing goes on half dead: systemd starts us again, and the children are adopted.
         self.failure = self.failure or error
         self._stop.set()
+
+    def _why_it_stops(self) -> str:
+        if self.failure is not None:
+            return "failure"
+        return "replacement" if self._replace else "told to"
 
     def _degrade(self, what: str, sentence: str) -> None:
         self._degraded[what] = sentence

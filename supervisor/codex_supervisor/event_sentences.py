@@ -224,11 +224,18 @@ def _ready(fields: Fields) -> str:
 def _stopping(fields: Fields) -> str:
     if fields.get("because") == "replacement":
         return "the supervisor makes way for the installed version; children and turns go on"
+    if fields.get("because") == "failure":
+        return "the supervisor ends because of a failure; running turns go on when it is started again"
     return "the supervisor was told to stop; running turns go on when it is started again"
 
 
 def _stopped_by_failure(fields: Fields) -> str:
     return f"the supervisor failed and ends; children run on, to be adopted: {fields.get('error', '')}"
+
+
+def _task_failed(fields: Fields) -> str:
+    job = f" ({fields['task']})" if fields.get("task") else ""
+    return f"an internal job failed: {fields.get('error', 'no reason given')}{job}"
 
 
 def _degraded(fields: Fields) -> str:
@@ -289,6 +296,7 @@ _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     "state_changed": _state_changed,
     "stopped_by_failure": _stopped_by_failure,
     "stopping": _stopping,
+    "task_failed": _task_failed,
     "turn_ended": _turn_ended,
     "turn_recovered": _turn_recovered,
     "turn_stalled": _turn_stalled,

@@ -34,17 +34,19 @@ async def test_the_binary_is_found_with_its_version(surroundings: Surroundings, 
     assert str(real_codex) in result.found
 
 
-async def test_a_missing_login_is_told(surroundings: Surroundings) -> None:
-    result = await doctor_codex.login(surroundings)
-    assert (result.status, result.found, result.fix) == (CheckStatus.ERROR, "not logged in", "codex login")
+async def test_a_missing_login_is_told(surroundings: Surroundings, real_codex: Path) -> None:
+    for folder, word in ((real_codex.parent, "codex"), ("/nonexistent", str(real_codex))):
+        given = Surroundings(**{**vars(surroundings), "environ": {**surroundings.environ, "PATH": str(folder)}})
+        result = await doctor_codex.login(given)
+        assert (result.status, result.found, result.fix) == (CheckStatus.ERROR, "not logged in", f"{word} login")
 
 
-async def test_a_key_in_the_environment_is_no_login(surroundings: Surroundings) -> None:
+async def test_a_key_in_the_environment_is_no_login(surroundings: Surroundings, real_codex: Path) -> None:
     key = "sk-test-abcdefghijklmnopqrstuvwx"
     given = Surroundings(**{**vars(surroundings), "environ": {**surroundings.environ, "OPENAI_API_KEY": key}})
     result = await doctor_codex.login(given)
     assert result.status is CheckStatus.ERROR
-    assert result.fix == "printenv OPENAI_API_KEY | codex login --with-api-key"
+    assert result.fix == f"printenv OPENAI_API_KEY | {real_codex} login --with-api-key"
     assert key not in result.found
 
 

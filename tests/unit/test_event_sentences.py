@@ -6,6 +6,7 @@ import ast
 import logging
 from pathlib import Path
 
+import codex_control
 import pytest
 from codex_control.service.logs import JsonFormatter
 from codex_supervisor import event_sentences
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 SOURCES = Path(event_sentences.__file__).parent
+ALL_SOURCES = (SOURCES, Path(codex_control.__file__).parent)
 
 
 def told(name: str, level: str = "info", **fields: object) -> str | None:
@@ -190,6 +192,16 @@ def test_changes_of_state(fields: dict[str, object], sentence: str) -> None:
         ),
         (
             "stopping",
+            {"because": "failure"},
+            "the supervisor ends because of a failure; running turns go on when it is started again",
+        ),
+        (
+            "task_failed",
+            {"task": "status line", "error": "ValueError('x')"},
+            "an internal job failed: ValueError('x') (status line)",
+        ),
+        (
+            "stopping",
             {"because": "replacement"},
             "the supervisor makes way for the installed version; children and turns go on",
         ),
@@ -215,7 +227,8 @@ def test_the_rest_is_no_event() -> None:
 def test_every_record_that_has_a_sentence_is_written_somewhere() -> None:
     written = {
         node.value
-        for source in SOURCES.rglob("*.py")
+        for folder in ALL_SOURCES
+        for source in folder.rglob("*.py")
         if source.name != "event_sentences.py"
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)

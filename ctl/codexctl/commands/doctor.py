@@ -37,6 +37,11 @@ def command(session: Session) -> int:
             (one.name, CheckStatus.Name(one.status).removeprefix("CHECK_STATUS_").lower(), one.found, one.fix)
             for one in found
         ]
+        from codexctl.last_failure import last_failure, log_hint
+
+        if failure := last_failure(session.paths, of_the_one_before=True):
+            fix = f"look for the reason, and report it where it is none of yours{log_hint(session.paths)}"
+            checks.append(("earlier service", "warning", failure, fix))
         code = Exit.CONFIG if any(check[1] == "error" for check in checks) else Exit.OK
     if session.json:
         put_json([dict(zip(("name", "status", "found", "fix"), check, strict=True)) for check in checks])

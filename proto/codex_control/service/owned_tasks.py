@@ -52,7 +52,7 @@ class TaskSet:
             return
         error = task.exception()
         if error is not None:
-            _log.critical("task_failed", exc_info=error, extra={"task": task.get_name()})
+            _log.critical("task_failed", exc_info=error, extra={"task": task.get_name(), "error": repr(error)})
             self._on_failure(error)
 
     async def cancel(self) -> None:

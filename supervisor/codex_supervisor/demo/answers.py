@@ -20,7 +20,7 @@ _TRY = (
     "- `demo: slow` answers for half a minute; kill Codex or the supervisor meanwhile\n"
     "- `demo: command` runs a harmless shell command\n"
     "- `demo: plan` shows a plan\n\n"
-    "For real answers log in with `codex login` and restart the service."
+    "For real answers log in with `codex login` and run `codexctl reload --exec`."
 )
 _PLAN = ("Read what was asked", "Do nothing about it", "Say so")
 

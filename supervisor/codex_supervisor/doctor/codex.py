@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import stat
 import sys
 import tomllib
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from codex_control.errors import BadConfig, CodexError
@@ -106,8 +108,9 @@ async def login(surroundings: Surroundings) -> CheckResult:
     except CodexError:
         return warning(name, "not looked at: there is no usable Codex", "put Codex right first")
     environment = _environment(surroundings)
+    codex = _codex_word(found.path, surroundings)
     if not await asyncio.to_thread(Path(environment["CODEX_HOME"]).is_dir):
-        return error(name, "not logged in", _LOG_IN)
+        return error(name, "not logged in", f"{codex} login")
     code, output = await run_program(
         [found.path, *_overrides(surroundings), "login", "status"], environment, timeout_s=PROBE_TIMEOUT_S
     )
@@ -124,15 +127,17 @@ async def login(surroundings: Surroundings) -> CheckResult:
                 return error(
                     name,
                     f"not logged in; {variable} is set, but the app-server takes no key from the environment",
-                    f"printenv {variable} | codex login --with-api-key",
+                    f"printenv {variable} | {codex} login --with-api-key",
                 )
-        return error(name, "not logged in", _LOG_IN)
+        return error(name, "not logged in", f"{codex} login")
     return error(
-        name, f"`codex login status` failed: {_first_line(output)}", "run `codex login status` to see all of it"
+        name, f"`codex login status` failed: {_first_line(output)}", f"run `{codex} login status` to see all of it"
     )
 
 
-_LOG_IN = "codex login"
+def _codex_word(path: str, surroundings: Surroundings) -> str:
+    """What a person calls Codex by: its name where it is on `PATH`, else its whole path."""
+    return "codex" if which("codex", path=surroundings.environ.get("PATH")) else shlex.quote(path)
 
 
 def gateway(surroundings: Surroundings) -> CheckResult:

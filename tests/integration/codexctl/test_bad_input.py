@@ -112,7 +112,7 @@ def test_the_limit_of_the_service_on_prompts(ctl: Ctl, fake: FakeSupervisor) -> 
         (grpc.StatusCode.INVALID_ARGUMENT, 2, "no details here"),
         (grpc.StatusCode.NOT_FOUND, 4, "no details here"),
         (grpc.StatusCode.FAILED_PRECONDITION, 10, "no details here"),
-        (grpc.StatusCode.UNAVAILABLE, 3, "cannot be reached"),
+        (grpc.StatusCode.UNAVAILABLE, 3, "the service does not answer"),
     ],
 )
 def test_an_error_without_details(

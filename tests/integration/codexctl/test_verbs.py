@@ -68,7 +68,7 @@ def test_verbs_that_do_not_start_the_service_say_that_it_does_not_run(ctl: Ctl, 
     result = ctl(*LINES.get(verb, verb).split())
     assert (result.code, result.out) == (3, "")
     assert result.err.startswith("codexctl: the service is not running: nothing answers on ")
-    assert "next: `codex-supervisor serve` starts it" in result.err
+    assert "next: `codexctl start` starts it" in result.err
 
 
 def test_status_is_a_table(ctl: Ctl, fake: FakeSupervisor) -> None:

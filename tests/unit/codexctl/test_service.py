@@ -36,7 +36,7 @@ def test_the_unit_is_found(environ: dict[str, str], tmp_path: Path) -> None:
 )
 def test_the_unit_is_not_used_where_it_would_not_serve_us(environ: dict[str, str], change: dict[str, str]) -> None:
     assert installed_unit(environ | change) is None
-    assert start_command(environ | change) == "codex-supervisor serve"
+    assert start_command(environ | change) == "codexctl start"
 
 
 def test_the_launchd_agent_is_found_on_macos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
