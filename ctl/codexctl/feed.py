@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from codex_control.errors import ServiceUnavailable
+from codex_control.paths import Paths
 from codex_control.v1.turns_pb2 import (
     AskRequest,
     AskResponse,
@@ -19,12 +20,15 @@ from codex_control.v1.turns_pb2 import (
 
 from codexctl.client import Client
 from codexctl.failures import decode, is_lost_connection, lost_text
+from codexctl.last_failure import was_told_to_end
 from codexctl.light_grpc import grpc
 
 # How long a lost service is tried again before the user gets the prompt back.
 RECONNECT_LIMIT_S = 60.0
 # A service manager has the service back within half a second; after this we start it ourselves.
 START_AFTER_S = 3.0
+# One that was told to end is not ours to start. Its manager may: a restart takes as long as its children take to end.
+ENDED_AFTER_S = 10.0
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 1.0
 
@@ -57,12 +61,22 @@ class Reconnecting:
         self._started_service = False
 
     def again(self, lost_at: float, why: str, next_step: str) -> Client:
-        """Return a client, at the latest `limit_s` after `lost_at` (monotonic); else raise `ServiceUnavailable`."""
+        """Return a client, at the latest `limit_s` after `lost_at` (monotonic); else raise `ServiceUnavailable`.
+
+        A service that somebody ended is waited for, and not started.
+        """
         wait_s = _FIRST_WAIT_S
         while time.monotonic() - lost_at < self._limit_s:
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             may_start = time.monotonic() - lost_at > START_AFTER_S and not self._started_service
+            if may_start and was_told_to_end(Paths.from_environment()):
+                may_start = False
+                if time.monotonic() - lost_at > ENDED_AFTER_S:
+                    why = "somebody ended it; what it was asked stays recorded, and is carried on by the next one"
+                    raise ServiceUnavailable(
+                        "the service was ended", why=why, next_step=f"`codexctl start` starts it; {next_step}"
+                    )
             self._started_service |= may_start
             try:
                 return self._connect(may_start)

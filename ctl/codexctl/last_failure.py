@@ -36,6 +36,21 @@ def last_failure(paths: Paths, *, of_the_one_before: bool = False) -> str:
     return ""
 
 
+def was_told_to_end(paths: Paths) -> bool:
+    """Whether somebody ended the service, and it has not been started since."""
+    import json
+
+    for line in reversed(_last_lines(paths)):
+        try:
+            record = json.loads(line)
+            event = record["event"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if event in ("ready", "stopping"):
+            return bool(event == "stopping" and record.get("because") == "told to")
+    return False
+
+
 def log_hint(paths: Paths) -> str:
     """Where its log is, as the end of a sentence; empty where there is none."""
     log = paths.log_dir / LOG_NAME

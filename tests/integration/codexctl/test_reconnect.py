@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 from codex_control.errors import CodexError, ServiceUnavailable, StoreUnavailable
+from codex_control.paths import Paths
 from codex_control.v1 import turns_pb2 as tpb
+from codexctl import feed
 from codexctl.client import Client
 from codexctl.feed import LinkBack, LinkLost, TurnFeed
 
@@ -145,3 +149,26 @@ def test_the_service_is_started_once_when_it_stays_away(fake: FakeSupervisor, mo
     with pytest.raises(ServiceUnavailable):
         list(items)
     assert started.count(True) == 2  # at the beginning, and once more
+
+
+def test_a_service_that_somebody_ended_is_not_started_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CODEX_SUPERVISOR_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(feed, "START_AFTER_S", 0.1)
+    monkeypatch.setattr(feed, "ENDED_AFTER_S", 0.2)
+    log = Paths.from_environment().log_dir / "supervisor.log"
+    log.parent.mkdir()
+    log.write_text('{"event": "ready"}\n{"event": "stopping", "because": "told to"}\n')
+    asked: list[bool] = []
+
+    def connect(may_start: bool) -> Client:
+        asked.append(may_start)
+        raise ServiceUnavailable
+
+    with pytest.raises(ServiceUnavailable, match=r"was ended.*codexctl start.*attach"):
+        feed.Reconnecting(connect).again(time.monotonic(), "", "attach")
+    assert asked
+    assert not any(asked)
+    log.write_text('{"event": "stopping", "because": "failure"}\n')
+    with pytest.raises(ServiceUnavailable, match="was lost"):
+        feed.Reconnecting(connect, limit_s=0.3).again(time.monotonic(), "", "attach")
+    assert any(asked)
