@@ -47,7 +47,11 @@ class _Handler(RequestHandler):
             message = f"the request cannot be read: {redact(why).rstrip(':')[:200]}"
         else:
             status = 500
-            _log.error("request_failed", exc_info=exc)
+            if isinstance(exc, ConnectionError):
+                # The client is gone, or was closed for reading nothing: its record tells.
+                _log.debug("client_gone", extra={"why": str(exc)})
+            else:
+                _log.error("request_failed", exc_info=exc)
             message = "the gateway itself failed; its log says more"
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")

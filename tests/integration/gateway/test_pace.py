@@ -119,7 +119,7 @@ async def test_a_client_that_reads_nothing_is_closed(start: Start, stub: StubUps
         writer.write(request_bytes("/v1/messages", running.token(), messages(stream=True)))
         await wait_for(lambda: stub.requests)
         await wait_for(lambda: running.gateway.limits.running == 0, 10)
-        assert stub.requests[0].cancelled
+        await wait_for(lambda: stub.requests[0].cancelled)
         writer.transport.abort()
 
 
