@@ -105,6 +105,16 @@ def test_a_wrong_configuration_is_told_in_one_sentence(run: Run, config_file: Pa
     )
 
 
+def test_a_check_names_every_mistake_on_a_line_of_its_own(run: Run, config_file: Path) -> None:
+    config_file.write_text("turns:\n  timeoutt: 1\n  queue_limit: -1\n")
+    done = run("config", "check")
+    assert (done.returncode, done.stdout) == (Exit.CONFIG, "")
+    first, second, last = done.stderr.splitlines()
+    assert first.startswith(f"{config_file}, line 2, column 3: there is no key `turns.timeoutt`")
+    assert second.startswith(f"{config_file}, line 3, column ")
+    assert last == f"codex-supervisor: {config_file} has 2 mistakes. Correct them, and check again."
+
+
 def test_a_file_is_checked_by_its_name(run: Run, tmp_path: Path) -> None:
     done = run("config", "check", str(tmp_path / "none.yaml"))
     assert (done.returncode, done.stdout) == (Exit.USAGE, "")

@@ -29,7 +29,8 @@ def show() -> None:
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 def check(file: str | None) -> None:
     """Check the configuration file, or FILE, and name every mistake with its line and the fix."""
-    from codex_control.errors import BadInput
+    from codex_control.errors import BadConfig, BadInput
+    from codex_control.service.yaml_nodes import Mistakes
 
     from codex_gateway.config.reading import load_config
 
@@ -39,7 +40,12 @@ def check(file: str | None) -> None:
             raise BadInput(f"{path} does not exist", next_step="name a file that does")
         click.echo(f"{path} does not exist: there is no endpoint")
         return
-    found = load_config(path)
+    try:
+        found = load_config(path)
+    except Mistakes as error:
+        for line in error.lines():
+            click.echo(line, err=True)
+        raise BadConfig(error.what, next_step="correct them, and check again") from None
     enabled = sum(endpoint.enabled for endpoint in found.endpoints)
     click.echo(f"{path} is right: {len(found.endpoints)} endpoints, {enabled} of them enabled")
 

@@ -14,7 +14,6 @@ from codex_control.errors import BadConfig
 
 MAX_DEPTH = 6
 """Levels that a file may have where its reader names no other number; the parser calls itself once for each."""
-MAX_SHOWN_PROBLEMS = 10
 TAG = "tag:yaml.org,2002:"
 
 
@@ -29,6 +28,24 @@ class Problem:
 
     def __str__(self) -> str:
         return f"line {self.line}, column {self.column}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+class Mistakes(BadConfig):
+    """The configuration has several mistakes; the sentence names the first."""
+
+    def __init__(self, source: str, program: str, problems: tuple[Problem, ...]) -> None:
+        self.source = source
+        self.problems = problems
+        """In the order of the file."""
+        super().__init__(
+            what=f"{source} has {len(problems)} mistakes",
+            why=f"the first: {problems[0]}",
+            next_step=f"see all with `{program} config check`",
+        )
+
+    def lines(self) -> list[str]:
+        """One line for each."""
+        return [f"{self.source}, {problem}" for problem in self.problems]
 
 
 @dataclass
@@ -54,14 +71,7 @@ class Problems:
                 what=f"{self.source}, line {only.line}, column {only.column}: {only.what}",
                 next_step=only.fix or f"see `{self.program} config reference`",
             )
-        shown = [str(problem) for problem in problems[:MAX_SHOWN_PROBLEMS]]
-        if len(problems) > MAX_SHOWN_PROBLEMS:
-            shown.append(f"and {len(problems) - MAX_SHOWN_PROBLEMS} more")
-        raise BadConfig(
-            what=f"{self.source} has {len(problems)} mistakes",
-            why="; ".join(shown),
-            next_step=f"correct them; `{self.program} config check` looks again",
-        )
+        raise Mistakes(self.source, self.program, tuple(problems))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def check(file: str | None) -> None:
     """Check the configuration file, or FILE, and name every mistake with its line and the fix."""
     from pathlib import Path
 
-    from codex_control.errors import BadInput
+    from codex_control.errors import BadConfig, BadInput
+    from codex_control.service.yaml_nodes import Mistakes
 
     from codex_supervisor.config.reading import load_config
 
@@ -45,7 +46,12 @@ def check(file: str | None) -> None:
             raise BadInput(f"{path} does not exist", next_step="name a file that does")
         click.echo(f"{path} does not exist: the defaults hold")
         return
-    load_config(path)
+    try:
+        load_config(path)
+    except Mistakes as error:
+        for line in error.lines():
+            click.echo(line, err=True)
+        raise BadConfig(error.what, next_step="correct them, and check again") from None
     click.echo(f"{path} is right")
 
 
