@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import BadConfig, UnsafePath
+from codex_control.service.yaml_nodes import Mistakes
 from codex_gateway.config.endpoint import Auth, ClientKind, Endpoint, PoolKey, Rewrite
 from codex_gateway.config.model import Bodies, Config, Thinking
 from codex_gateway.config.reading import load_config, parse_config, secrets_in
@@ -140,7 +141,9 @@ E1 = "endpoints:\n  - name: a\n    url: https://a.example\n"
 def test_mistakes_name_place_and_fix(text: str, message: str) -> None:
     with pytest.raises(BadConfig) as caught:
         parse_config(text, "config.yaml")
-    assert message.lower() in str(caught.value).lower()
+    error = caught.value
+    told = "\n".join(error.lines()) if isinstance(error, Mistakes) else str(error)
+    assert message.lower() in told.lower()
 
 
 def test_several_mistakes_are_counted() -> None:
