@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from codexctl.client import Client
 
 _POLL_S = 0.05
+_PROVIDER = "codex.provider"
 
 
 @click.command("reload")
@@ -46,7 +47,17 @@ def command(session: Session, execute: bool, timeout: float) -> None:
     if after:
         put(f"the service has replaced its program: codex-supervisor {after.version} (pid {after.pid})")
         return
-    put(f"in force: {', '.join(answer.applied)}" if answer.applied else "nothing has changed")
+    applied = list(answer.applied)
+    if _PROVIDER in applied and _version(client).demo_model:
+        applied.remove(_PROVIDER)
+        put(
+            f"waits for the end of the demo: {_PROVIDER} (the demo model answers until `codexctl reload --exec`; with "
+            "codex.demo_model in the configuration, as long as that is true)"
+        )
+    elif not applied:
+        put("nothing has changed")
+    if applied:
+        put(f"in force: {', '.join(applied)}")
     if answer.needs_restart:
         put(f"waits for a restart of the service: {', '.join(answer.needs_restart)}")
 

@@ -21,6 +21,7 @@ from codex_supervisor.rpc.turns import page_size
 from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.following import follow, wait
 from codex_supervisor.task.records import EventKind, TaskRecord, TaskRequest, TaskState, check_id, check_request
+from codex_supervisor.task.state_file import state_file
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -80,7 +81,12 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
 
     async def Get(self, request: tasks_pb2.GetTaskRequest, context: Context) -> tasks_pb2.GetTaskResponse:
         """See tasks.proto."""
-        return tasks_pb2.GetTaskResponse(task=task_message(await self._engine.get(_named(request.id))))
+        record = await self._engine.get(_named(request.id))
+        message = task_message(record)
+        if not message.state_file and self._house.config.tasks.state_files:
+            # One that no attempt has begun has its file too; its record does not name it.
+            message.state_file = str(state_file(record.request, record.id))
+        return tasks_pb2.GetTaskResponse(task=message)
 
     async def List(self, request: tasks_pb2.ListTasksRequest, context: Context) -> tasks_pb2.ListTasksResponse:
         """See tasks.proto."""

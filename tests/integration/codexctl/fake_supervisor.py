@@ -126,6 +126,7 @@ class FakeSupervisor(
         self.instances: dict[str, ipb.Instance] = {"project": _instance("project", ipb.INSTANCE_STATE_READY)}
         self.version = admin_pb2.VersionResponse(version="9.9.9", codex_version="0.163.0", pid=4711)
         self.version.started_at.FromSeconds(1_700_000_000)
+        self.reloaded = ["profiles.low"]
         self.checks = [admin_pb2.Check(name="socket", status=admin_pb2.CHECK_STATUS_OK, found="there")]
         self.logs: list[admin_pb2.LogsResponse] = []
         self.events: list[admin_pb2.EventsResponse] = []
@@ -291,7 +292,7 @@ class FakeSupervisor(
         self._enter("Reload", request, context)
         if request.exec and self.replaces_program:
             self.version.started_at.seconds += 1
-        return admin_pb2.ReloadResponse(applied=["profiles.low"], needs_restart=["metrics.port"])
+        return admin_pb2.ReloadResponse(applied=self.reloaded, needs_restart=["metrics.port"])
 
     def Drain(self, request: admin_pb2.DrainRequest, context: grpc.ServicerContext) -> admin_pb2.DrainResponse:  # noqa: N802
         self._enter("Drain", request, context)

@@ -185,7 +185,7 @@ def test_show_has_everything(ctl: Ctl, service: TaskService) -> None:
     task_id = submitted(ctl, "--priority", "3", "--retries", "1", "two\nlines")
     service.note(service.claim(), "running: pytest")
     shown = ctl("task", "show", task_id).out
-    facts = dict(line.split(None, 1) for line in shown.split("\n\n")[0].splitlines())
+    facts = {line[:16].strip(): line[17:] for line in shown.split("\n\n")[0].splitlines()}
     assert facts["task"] == task_id
     assert (facts["state"], facts["progress"], facts["attempt"]) == ("RUNNING", "running: pytest", "1")
     assert (facts["worker"], facts["priority"], facts["retries"]) == ("here", "3", "1")
@@ -411,7 +411,12 @@ def test_cancel_ends_a_pending_task_and_asks_a_running_one(ctl: Ctl, service: Ta
     assert "ERROR (parent failed)" in child.out
     submitted(ctl, "--id", "T-3", "z")
     assert ctl("task", "cancel", "T-3").out.startswith("T-3 ERROR (cancelled)")
-    assert ctl("task", "cancel", "T-3").code == 0, "again is the same"
+    again = ctl("task", "cancel", "T-3")
+    assert again.code == 0, "again is the same"
+    assert again.out.startswith("T-3 had ended already: ERROR (cancelled)")
+    # Neither of them was ever begun.
+    assert "/T-2.json" in ctl("task", "show", "T-2").out
+    assert "/T-3.json" in ctl("task", "show", "T-3").out
 
 
 def test_prune_forgets_what_has_ended(ctl: Ctl, service: TaskService) -> None:

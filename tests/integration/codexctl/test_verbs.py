@@ -346,6 +346,14 @@ def test_reload(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert replaced.out.startswith("the service has replaced its program: codex-supervisor ")
 
 
+def test_reload_says_that_the_demo_goes_on(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.version.demo_model = True
+    fake.reloaded = ["codex.provider"]
+    out = ctl("reload").out
+    assert out.startswith("waits for the end of the demo: codex.provider (the demo model answers until ")
+    assert "in force" not in out
+
+
 def test_reload_waits_for_the_new_program(ctl: Ctl, fake: FakeSupervisor) -> None:
     fake.replaces_program = False
     result = ctl("reload", "--exec", "--timeout", "0.2s")

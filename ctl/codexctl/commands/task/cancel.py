@@ -22,12 +22,16 @@ def command(session: Session, task: str, reason: str) -> None:
 
     from codexctl.output import put, put_message
     from codexctl.task_calls import call_safely
+    from codexctl.task_listing import get_task
     from codexctl.task_table import ended_text, has_ended, standing
 
+    had_ended = not session.json and has_ended(get_task(session, task))
     request = CancelTaskRequest(id=task, reason=reason)
     answer = call_safely(session, "Tasks.Cancel", request, CancelTaskResponse).task
     if session.json:
         put_message(answer)
+    elif had_ended:
+        put(f"{answer.id} had ended already: {ended_text(answer)}")
     elif has_ended(answer):
         put(f"{answer.id} {ended_text(answer)}")
     else:

@@ -25,7 +25,8 @@ def command(
 ) -> None:
     """Forget TASKS, or all that have ended, with their answers and events.
 
-    State files stay, and so does a worktree that holds anything new.
+    State files stay, and so does a worktree that holds anything new; one that holds nothing of its own is removed soon
+    after.
     """
     from codexctl.confirming import confirm
 
@@ -35,7 +36,7 @@ def command(
 
     from codex_control.v1.tasks_pb2 import PruneTasksRequest, PruneTasksResponse
 
-    from codexctl.output import put, put_message
+    from codexctl.output import put, put_message, say
 
     request = PruneTasksRequest(ids=tasks, states=[f"TASK_STATE_{state.upper()}" for state in states])
     if older_than is not None:
@@ -46,3 +47,5 @@ def command(
         put_message(answer)
     else:
         put(f"{answer.pruned} {'task is' if answer.pruned == 1 else 'tasks are'} forgotten")
+        if answer.pruned:
+            say("their worktrees that hold nothing of their own are removed soon")
