@@ -85,7 +85,8 @@ async def test_the_same_id_is_the_same_task(client: Client) -> None:
 async def test_the_service_makes_an_id(client: Client) -> None:
     task = await submit(client, "")
     assert len(task.id) == 16
-    assert (await client.tasks.Get(tpb.GetTaskRequest(id=task.id))).task == task
+    found = (await client.tasks.Get(tpb.GetTaskRequest(id=task.id))).task
+    assert (found.id, found.spec) == (task.id, task.spec)
 
 
 async def test_lists_come_in_pages(client: Client) -> None:
