@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 import click
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from codex_control.service.command_group import CommandGroup
 
 # Command: the module below `commands/`, and the attribute in it where that is not the command's own name.
 COMMANDS = {
@@ -52,46 +47,14 @@ HELP = {
 }
 
 
-class CommandGroup(click.Group):
-    """A group whose commands are loaded when they are wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
-        """Names of all commands."""
-        return list(HELP)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # click's signature
-        """Load one command; None where there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(f"codex_gateway.commands.{module}"), attribute)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or name the nearest one."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from codex_control.service.nearest import did_you_mean
-
-            hint = did_you_mean(args[0], HELP) or "codex-gateway --help lists the commands."
-            ctx.fail(f"No such command {args[0]!r}: {hint}")
-        return super().resolve_command(ctx, args)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a command's name without loading any."""
-        from click.shell_completion import CompletionItem
-
-        named = [CompletionItem(name, help=text) for name, text in HELP.items() if name.startswith(incomplete)]
-        return named + click.Command.shell_complete(self, ctx, incomplete)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
-        """List the commands without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(HELP.items()))
-
-
-@click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=CommandGroup,
+    program="codex-gateway",
+    package="codex_gateway.commands",
+    lazy_commands=COMMANDS,
+    summaries=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="codex-supervisor", prog_name="codex-gateway")
 def cli() -> None:
     """Let Codex and Claude Code use any model provider, through one loopback port.

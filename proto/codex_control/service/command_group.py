@@ -1,0 +1,72 @@
+"""A click group whose commands are loaded when they are wanted, so that `--help` and completion load none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class CommandGroup(click.Group):
+    """The commands of `program`.
+
+    `commands` has, for each name, its module below `package` and the attribute in it; `summaries` has a line for each
+    command that people use, in the order in which they are listed.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        program: str,
+        package: str,
+        lazy_commands: Mapping[str, tuple[str, str]],
+        summaries: Mapping[str, str],
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self._program = program
+        self._package = package
+        self._lazy_commands = lazy_commands
+        self._summaries = summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
+        """Names of all commands that people use."""
+        return list(self._summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # click's signature
+        """Load one command; None where there is no such command."""
+        if cmd_name not in self._lazy_commands:
+            return None
+        module, attribute = self._lazy_commands[cmd_name]
+        command: click.Command = getattr(import_module(f"{self._package}.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest one."""
+        if args and args[0] not in self._lazy_commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from codex_control.service.nearest import did_you_mean
+
+            hint = did_you_mean(args[0], self._summaries) or f"{self._program} --help lists the commands."
+            ctx.fail(f"No such command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without loading any."""
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=text) for name, text in self._summaries.items() if name.startswith(incomplete)
+        ]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._summaries.items()))
