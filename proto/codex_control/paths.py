@@ -165,3 +165,19 @@ def check_private_dir(path: Path) -> None:
             why=f"its mode is {stat.S_IMODE(status.st_mode):04o}",
             next_step=f"run `chmod 700 {path}`",
         )
+
+
+def read_private_file(path: Path, what: str, limit_bytes: int) -> str:
+    """Return the beginning, at most `limit_bytes`, of a file that holds a secret; `what` names it in errors.
+
+    Raises `UnsafePath` where others may read it, and `OSError`.
+    """
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise UnsafePath(
+                what=f"{what} can be read by other users",
+                why=f"its mode is {mode:04o}",
+                next_step=f"run `chmod 600 {path}`",
+            )
+        return file.read(limit_bytes).decode(errors="replace")

@@ -71,7 +71,7 @@ def command(
 
     from codex_control.v1.turns_pb2 import AskRequest
 
-    from codexctl.feed import TurnFeed
+    from codexctl.sending import send
     from codexctl.showing import Showing
     from codexctl.turn_directory import fallback_directory
 
@@ -90,14 +90,4 @@ def command(
         interrupt_on_cancel=interrupt_on_cancel,
         detach=detach,
     )
-    if reasoning is not None:
-        request.show_reasoning = reasoning
-    if timeout is not None:
-        request.timeout.FromNanoseconds(int(timeout * 1e9))
-    feed = TurnFeed(lambda start: session.client(start=start), ask=request, interactive=request.interactive)
-    feed.begin(client)
-
-    from codexctl.follow import detach as leave
-    from codexctl.follow import follow
-
-    return leave(feed, as_json=session.json) if detach else follow(session, feed, showing)
+    return send(session, client, request, showing, reasoning=reasoning, timeout=timeout)

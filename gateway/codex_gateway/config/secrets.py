@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from codex_control.errors import BadConfig, TimedOut, UnsafePath
+from codex_control.errors import BadConfig, TimedOut
+from codex_control.paths import read_private_file
 
 from codex_gateway.config.endpoint import KeySource
 
@@ -56,15 +56,7 @@ async def fetch_key(source: KeySource, environ: Mapping[str, str] = os.environ) 
 def _read_key_file(written: str) -> str:
     path = Path(written).expanduser()
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                raise UnsafePath(
-                    what=f"the key file {path} can be read by other users",
-                    why=f"its mode is {stat.S_IMODE(status.st_mode):04o}",
-                    next_step=f"run `chmod 600 {path}`",
-                )
-            return file.read(MAX_KEY_BYTES).decode(errors="replace")
+        return read_private_file(path, f"the key file {path}", MAX_KEY_BYTES)
     except OSError as error:
         raise BadConfig(
             what=f"the key file {path} cannot be read",

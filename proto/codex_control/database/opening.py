@@ -11,6 +11,7 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,18 @@ def open_for_writing(
         raise failures.explained(error, path) from error
     except OSError as error:
         raise failures.unwritable(path, error) from error
+
+
+def opened_thoroughly(path: Path, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    """Return what `connect` opened. Where it meets damage behind what a quick opening looks at, it is called once more:
+    the second opening looks at everything, and sets the file aside. Raises what `connect` raises."""
+    try:
+        return connect()
+    except StoreUnavailable as error:
+        if not isinstance(error.__cause__, sqlite3.Error) or not failures.is_damage(error.__cause__):
+            raise
+    mark_suspect(path)
+    return connect()
 
 
 def open_for_reading(path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> sqlite3.Connection:

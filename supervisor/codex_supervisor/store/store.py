@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_control.database import failures
-from codex_control.database.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
+from codex_control.database.opening import LOCK_WAIT_S, open_for_reading, open_for_writing, opened_thoroughly
 from codex_control.database.reader import Reader
 from codex_control.database.writer import Writer
 from codex_control.errors import BadInput, StoreUnavailable
@@ -82,16 +82,6 @@ class Store:
         quarantined: list[Path | None] = []
 
         def connect() -> sqlite3.Connection:
-            try:
-                return connect_once()
-            except StoreUnavailable as error:
-                if not isinstance(error.__cause__, sqlite3.Error) or not failures.is_damage(error.__cause__):
-                    raise
-            # Damage behind what a quick opening looks at: the second one looks at everything, and sets the file aside.
-            mark_suspect(path)
-            return connect_once()
-
-        def connect_once() -> sqlite3.Connection:
             db, moved = open_for_writing(path, clock=clock, lock_wait_s=lock_wait_s, schema=JOURNAL)
             quarantined.append(moved)
             try:
@@ -106,7 +96,7 @@ class Store:
                 raise
             return db
 
-        writer = Writer(path, connect, clock=clock, on_commit=on_commit)
+        writer = Writer(path, lambda: opened_thoroughly(path, connect), clock=clock, on_commit=on_commit)
         await writer.start()
         reader = Reader(path, lambda: open_for_reading(path, lock_wait_s=lock_wait_s))
         try:

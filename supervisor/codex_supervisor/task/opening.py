@@ -6,13 +6,12 @@ import os
 import re
 import secrets
 import socket
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from codex_control.errors import BadConfig, CodexError, UnsafePath
-from codex_control.paths import Paths
+from codex_control.errors import BadConfig, CodexError
+from codex_control.paths import Paths, read_private_file
 from codex_control.service.clock import Clock
 
 from codex_supervisor.config.model import TaskEngine, TasksConfig
@@ -88,15 +87,7 @@ def dsn_of(tasks: TasksConfig, environ: Mapping[str, str]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise UnsafePath(
-                    what=f"the file {path} can be read by other users",
-                    why=f"its mode is {mode:04o}",
-                    next_step=f"run `chmod 600 {path}`",
-                )
-            return file.read(_MAX_DSN_BYTES).decode(errors="replace")
+        return read_private_file(path, f"the file {path}", _MAX_DSN_BYTES)
     except OSError as error:
         raise BadConfig(
             what=f"the file {path} (tasks.dsn_file) cannot be read",

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from codex_control.database import failures
-from codex_control.database.opening import LOCK_WAIT_S, mark_suspect, open_for_reading, open_for_writing
+from codex_control.database.opening import LOCK_WAIT_S, open_for_reading, open_for_writing, opened_thoroughly
 from codex_control.database.reader import Reader
 from codex_control.database.writer import Writer
-from codex_control.errors import StoreUnavailable
 from codex_control.service.clock import Clock
 from codex_control.service.owned_tasks import TaskSet
 
@@ -111,17 +109,7 @@ class SqliteEngine:
             quarantined.append(moved)
             return db
 
-        def connect_twice() -> sqlite3.Connection:
-            try:
-                return connect()
-            except StoreUnavailable as error:
-                if not isinstance(error.__cause__, sqlite3.Error) or not failures.is_damage(error.__cause__):
-                    raise
-            # Damage behind what a quick opening looks at: the second one looks at everything.
-            mark_suspect(path)
-            return connect()
-
-        writer = Writer(path, connect_twice, clock=clock, on_commit=on_commit)
+        writer = Writer(path, lambda: opened_thoroughly(path, connect), clock=clock, on_commit=on_commit)
         await writer.start()
         reader = Reader(path, lambda: open_for_reading(path, lock_wait_s=lock_wait_s))
         try:
