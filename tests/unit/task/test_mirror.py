@@ -65,7 +65,10 @@ async def submit(mirror: Mirror, engine: SqliteEngine, cwd: Path, task_id: str =
 
 
 async def wait_for_status(cwd: Path, wanted: str, task_id: str = "T-1") -> None:
-    await wait_for(lambda: status(cwd, task_id) == wanted, what=f"the state file to say {wanted}")
+    def says_it() -> bool:
+        return (cwd / f".codex/tasks/{task_id}.json").exists() and status(cwd, task_id) == wanted
+
+    await wait_for(says_it, what=f"the state file to say {wanted}")
 
 
 async def test_it_follows_a_task_to_its_end(engine: SqliteEngine, mirror: Mirror, cwd: Path, tmp_path: Path) -> None:
