@@ -18,6 +18,7 @@ from tests.support.claude_code import claude_program
 from tests.support.codex_home import CodexHome, codex_home_below
 from tests.support.gateway_program import GatewayProgram
 from tests.support.scripted_upstream import Asked, ScriptedUpstream, Turn, Use
+from tests.support.waiting import wait_for
 
 TIME_LIMIT_S = 60.0
 DIALECTS = ("chat", "messages", "responses")
@@ -58,6 +59,16 @@ async def gateway(
     await made.start()
     yield made
     await made.end()
+
+
+async def recorded(gateway: GatewayProgram, number: int) -> list[dict[str, object]]:
+    """The records, once there are `number` of them: they are written a moment after the answer."""
+
+    async def enough() -> list[dict[str, object]] | None:
+        found = (await gateway.done("requests", "--json")).lines
+        return found if len(found) >= number else None
+
+    return await wait_for(enough, what=f"{number} records")
 
 
 async def run(program: Path, *arguments: str, cwd: Path, environment: dict[str, str]) -> tuple[int, str, str]:
@@ -134,7 +145,7 @@ async def test_codex_runs_a_command(
     assert done["type"] == "turn.completed"
     assert done["usage"]["input_tokens"] == 22
     assert done["usage"]["output_tokens"] == 14
-    records = (await gateway.done("requests", "--json")).lines
+    records = await recorded(gateway, len(stub.requests))
     assert {(one["client"], one["token"], one["endpoint"], one["outcome"]) for one in records} == {
         ("codex", "codex", "stub", "ok")
     }
@@ -199,7 +210,7 @@ async def test_claude_code_uses_a_tool(gateway: GatewayProgram, stub: ScriptedUp
     assert answer["result"] == "all done"
     assert (home.workspace / "made.txt").read_text() == "from the shell\n"
     assert "seen 42" in json.dumps(stub.requests[-1].body), "the model gets the output"
-    records = (await gateway.done("requests", "--json")).lines
+    records = await recorded(gateway, len(stub.requests))
     assert {(one["client"], one["token"], one["endpoint"], one["model"]) for one in records} == {
         ("claude-code", "claude-code", "stub", "claude-stub")
     }
