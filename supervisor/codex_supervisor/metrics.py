@@ -26,7 +26,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from codex_supervisor.config.model import OnInterrupted, OnStall
+from codex_supervisor.config.turns import OnInterrupted, OnStall
 from codex_supervisor.store.records import Cause, Outcome, Usage
 from codex_supervisor.task.records import TaskOutcome, TaskState
 

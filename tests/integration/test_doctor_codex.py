@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from codex_control.paths import Paths
 from codex_control.service.clock import SystemClock
-from codex_supervisor.config.model import CodexConfig, Config
+from codex_supervisor.config.children import CodexConfig
+from codex_supervisor.config.model import Config
 from codex_supervisor.doctor import codex as doctor_codex
 from codex_supervisor.doctor.check import CheckStatus, Surroundings
 from codex_supervisor.doctor.examining import examine

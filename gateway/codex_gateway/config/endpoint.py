@@ -23,11 +23,10 @@ from codex_control.service.config_key import (
     texts,
     values,
 )
+from codex_control.service.units import HOUR, MINUTE
 
 from codex_gateway.dialect.neutral import Dialect
 
-MINUTE = 60.0
-HOUR = 60 * MINUTE
 MAX_KEYS = 200
 MAX_REWRITES = 500
 

@@ -25,16 +25,9 @@ from codex_control.service.config_key import (
     text,
     texts,
 )
+from codex_control.service.units import DAY, GIB, HOUR, KIB, MIB, MINUTE, TIB
 
 from codex_gateway.config.endpoint import TAG_MEANS, TAG_PATTERN, Endpoint
-
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-TIB = 1024 * GIB
-MINUTE = 60.0
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 MAX_ENDPOINTS = 500
 MAX_RULES = 500

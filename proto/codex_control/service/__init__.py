@@ -3,5 +3,5 @@
 `clock` and `owned_tasks` (time and asyncio tasks that are handed in), `lock` (one of a kind), `logs` and `redaction`,
 `notify` (readiness and watchdog), `systemd`, `launchd`, `program`, `plan`, `own_file`, `managing` and `start_limit`
 (installing), `config_key`, `config_reader`, `config_meanings`, `yaml_nodes` and `nearest` (a configuration, and
-mistakes in it with their place and the right name).
+mistakes in it with their place and the right name), `units`.
 """

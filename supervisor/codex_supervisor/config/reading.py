@@ -16,8 +16,9 @@ from codex_control.service.config_key import Key
 from codex_control.service.config_reader import ConfigReader, decode_config, place_of, read_config_file, short
 from codex_control.service.yaml_nodes import Problems, Refused, compose, mark_of
 
-from codex_supervisor.config.model import Config, TaskEngine
+from codex_supervisor.config.model import Config
 from codex_supervisor.config.profiles import BUILT_IN_PROFILES, Profile
+from codex_supervisor.config.tasks import TaskEngine
 
 MAX_PROFILES = 200
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

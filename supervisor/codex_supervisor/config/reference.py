@@ -82,7 +82,7 @@ def config_reference() -> str:
     lines = [
         "# Configuration",
         "",
-        "<!-- Generated from the code by `make docs`: edit codex_supervisor/config/model.py in its place. -->",
+        "<!-- Generated from the code by `make docs`: edit codex_supervisor/config in its place. -->",
         "",
         "The file is `~/.config/codex-supervisor/config.yaml` (below `$XDG_CONFIG_HOME` where that is set;",
         "`CODEX_SUPERVISOR_CONFIG` names another one). Without a file, and for every key that is left out, the",

@@ -21,8 +21,8 @@ from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.locate import locate_codex
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
+from codex_supervisor.config.children import Provider
 from codex_supervisor.config.choosing import all_profiles
-from codex_supervisor.config.model import Provider
 from codex_supervisor.config.profiles import Sandbox
 from codex_supervisor.doctor.check import CheckResult, Surroundings, error, ok, run_program, warning
 

@@ -26,7 +26,7 @@ from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.child.spawn import ChildProcess, ChildSpec, adopt, pending_record, remove_socket, spawn
 from codex_supervisor.child.tree import stop_tree, sweep
-from codex_supervisor.config.model import Provider
+from codex_supervisor.config.children import Provider
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.store.records import ChildRecord

@@ -24,7 +24,7 @@ from codex_supervisor.child.notifications import (
     TokenUsageBreakdown,
 )
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.config.model import InstancesConfig
+from codex_supervisor.config.children import InstancesConfig
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.instance.budget import Policy, RestartBudget

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from codex_control.errors import BadInput
 from codex_control.v1 import instances_pb2
 
-from codex_supervisor.config.model import ApprovalPolicy, OnInterrupted
+from codex_supervisor.config.turns import ApprovalPolicy, OnInterrupted
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import Backoff, Busy, Failed, Starting, State, Stopping, running_turn, state_name
 from codex_supervisor.turn.messages import duration, timestamp

@@ -15,7 +15,7 @@ from pathlib import Path
 from codex_control.errors import CodexError, LimitExceeded, NotFound, StoreUnavailable
 from codex_control.service.owned_tasks import News
 
-from codex_supervisor.config.model import TaskEngine
+from codex_supervisor.config.tasks import TaskEngine
 from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.fleet import Fleet

@@ -14,7 +14,7 @@ from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths, read_private_file
 from codex_control.service.clock import Clock
 
-from codex_supervisor.config.model import TaskEngine, TasksConfig
+from codex_supervisor.config.tasks import TaskEngine, TasksConfig
 from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.records import Policy, Worker
 

@@ -19,7 +19,7 @@ from codex_supervisor.child import server_requests as asked
 from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.conversation import Out
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.config.model import ApprovalPolicy
+from codex_supervisor.config.turns import ApprovalPolicy
 from codex_supervisor.turn.messages import timestamp
 
 _DECISION_WORDS: Mapping[turns_pb2.Decision, str] = {

@@ -19,7 +19,7 @@ from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.items import ThreadItem
 from codex_supervisor.child.notifications import Notification, ThreadTokenUsageUpdatedNotification
-from codex_supervisor.config.model import OnInterrupted
+from codex_supervisor.config.turns import OnInterrupted
 from codex_supervisor.house import House
 from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnRecord
 from codex_supervisor.turn.codex_turn import CodexTurn

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from codex_supervisor.config.model import OnStall
+from codex_supervisor.config.turns import OnStall
 from codex_supervisor.house import House
 from codex_supervisor.store.records import Cause, TurnRecord
 from codex_supervisor.turn.draft import warning

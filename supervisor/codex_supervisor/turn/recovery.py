@@ -9,7 +9,7 @@ from codex_control.v1 import instances_pb2
 
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.items import ThreadItem, UserMessageItem
-from codex_supervisor.config.model import OnInterrupted
+from codex_supervisor.config.turns import OnInterrupted
 
 
 @dataclass(frozen=True, slots=True)

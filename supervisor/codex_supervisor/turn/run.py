@@ -32,8 +32,8 @@ from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.notifications import Notification, TokenUsageBreakdown
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config.choosing import profile
-from codex_supervisor.config.model import ApprovalPolicy
 from codex_supervisor.config.profiles import Profile
+from codex_supervisor.config.turns import ApprovalPolicy
 from codex_supervisor.failpoints import reach
 from codex_supervisor.house import House
 from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnRecord

@@ -17,7 +17,7 @@ from codex_supervisor.child import requests
 from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.gateway import PROVIDER
-from codex_supervisor.config.model import Provider
+from codex_supervisor.config.children import Provider
 from codex_supervisor.config.profiles import Profile
 from codex_supervisor.house import House
 from codex_supervisor.store.records import Cause, InstanceRecord, ReviewRecord, TurnRecord

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from codex_control.service.config_key import Key, Kind, keys_of
 from codex_supervisor.config.choosing import all_profiles
-from codex_supervisor.config.model import Config, TaskEngine
+from codex_supervisor.config.model import Config
 from codex_supervisor.config.profiles import Effort, Profile, Sandbox, Summary
 from codex_supervisor.config.reading import parse_config
 from codex_supervisor.config.reference import (
@@ -19,6 +19,7 @@ from codex_supervisor.config.reference import (
     keep_restart_keys,
     show_config,
 )
+from codex_supervisor.config.tasks import TaskEngine
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths
-from codex_supervisor.config.model import CodexConfig, Config, Provider
+from codex_supervisor.config.children import CodexConfig, Provider
+from codex_supervisor.config.model import Config
 from codex_supervisor.config.reading import parse_config
 from codex_supervisor.doctor import codex as doctor_codex
 from codex_supervisor.doctor import system as doctor_system

@@ -14,7 +14,8 @@ from codex_control.service.clock import SystemClock
 from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import instances_pb2
 from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.config.model import ApprovalPolicy, Config, OnInterrupted
+from codex_supervisor.config.model import Config
+from codex_supervisor.config.turns import ApprovalPolicy, OnInterrupted
 from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import (

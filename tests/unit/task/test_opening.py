@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import BadConfig, StoreUnavailable, UnsafePath
-from codex_supervisor.config.model import TaskEngine, TasksConfig
+from codex_supervisor.config.tasks import TaskEngine, TasksConfig
 from codex_supervisor.task.opening import dsn_of, missing_engine, policy_of, worker_of
 
 

@@ -16,7 +16,7 @@ from codex_control.v1 import turns_pb2
 from codex_supervisor.child import server_requests as asked
 from codex_supervisor.child.conversation import Out
 from codex_supervisor.child.server_requests import ServerRequest
-from codex_supervisor.config.model import ApprovalPolicy
+from codex_supervisor.config.turns import ApprovalPolicy
 from codex_supervisor.turn.approvals import Approvals
 
 AUTO, INTERACTIVE, DENY = ApprovalPolicy.AUTO, ApprovalPolicy.INTERACTIVE, ApprovalPolicy.DENY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from codex_supervisor.child.conversation import Turn
-from codex_supervisor.config.model import OnInterrupted
+from codex_supervisor.config.turns import OnInterrupted
 from codex_supervisor.turn.recovery import ACTIONS, CutOff, Finding, Over, StillRuns, Unsent, find_turn
 
 from tests.unit.turn.told import codex_turn, command, says, user

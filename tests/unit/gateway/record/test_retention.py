@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from codex_control.service.clock import SystemClock
-from codex_gateway.config.model import MIB, Bodies, RecordsConfig
+from codex_control.service.units import MIB
+from codex_gateway.config.model import Bodies, RecordsConfig
 from codex_gateway.record import retention
 from codex_gateway.record.query import Filter, opened
 
