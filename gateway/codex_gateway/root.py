@@ -49,10 +49,9 @@ HELP = {
 
 @click.command(
     cls=CommandGroup,
-    program="codex-gateway",
     package="codex_gateway.commands",
     lazy_commands=COMMANDS,
-    summaries=HELP,
+    sections={"Commands": HELP},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="codex-supervisor", prog_name="codex-gateway")

@@ -32,10 +32,9 @@ HELP = {
 
 @click.command(
     cls=CommandGroup,
-    program="codex-supervisor",
     package="codex_supervisor.commands",
     lazy_commands=COMMANDS,
-    summaries=HELP,
+    sections={"Commands": HELP},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="codex-supervisor", prog_name="codex-supervisor")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import click
+from codex_control.service.command_group import WholeHelpGroup
 
 from codexctl.session import Session, verb
 
 
-@click.group("claude")
+@click.group("claude", cls=WholeHelpGroup)
 def command() -> None:
     """Install the plugin for plain claude, and look after it.
 

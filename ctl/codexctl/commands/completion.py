@@ -11,9 +11,9 @@ def command(shell: str) -> None:
     """Print the completion script of SHELL.
 
     \b
-    bash: codexctl completion bash > ~/.local/share/bash-completion/completions/codexctl
-    zsh:  codexctl completion zsh > DIRECTORY-IN-FPATH/_codexctl
-    fish: codexctl completion fish > ~/.config/fish/completions/codexctl.fish
+    codexctl completion bash > ~/.local/share/bash-completion/completions/codexctl
+    codexctl completion zsh > DIRECTORY-IN-FPATH/_codexctl
+    codexctl completion fish > ~/.config/fish/completions/codexctl.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import click
+from codex_control.service.command_group import WholeHelpGroup
 
 from codexctl.session import Session, instance_option, verb
 from codexctl.setting_names import SETTINGS
 
 
-@click.group("config")
+@click.group("config", cls=WholeHelpGroup)
 def command() -> None:
     """Get or set what an instance remembers.
 

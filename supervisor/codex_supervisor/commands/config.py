@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 from codex_control.paths import Paths
+from codex_control.service.command_group import WholeHelpGroup
 
 
-@click.group()
+@click.group(cls=WholeHelpGroup)
 def config() -> None:
     """Show and check the configuration."""
 

@@ -55,7 +55,7 @@ def prepared(home: Path) -> None:
         (["history", "--clear", "--all", "--yes"], b"", "one instance"),
         (["history", "--export", "--search", "x"], b"", "exclude each other"),
         (["delete"], b"", "no instance is named"),
-        (["nonsense"], b"", "No such verb"),
+        (["nonsense"], b"", "No such command"),
         (["ask", "x", "--imagine"], b"", "--imagine"),
     ],
     ids=str,

@@ -149,7 +149,7 @@ def test_a_lost_answer_leads_to_the_same_task(ctl: Ctl, service: TaskService, mo
         (("prune", "T-9", "--yes"), Exit.NOT_FOUND, "T-9"),
         (("prune",), Exit.USAGE, "add --yes"),
         (("list", "--state", "dead"), Exit.USAGE, "'dead' is not one of"),
-        (("wiat", "T-9"), Exit.USAGE, "Did you mean wait or watch?"),
+        (("wiat", "T-9"), Exit.USAGE, "did you mean 'wait'?"),
         (("wait",), Exit.USAGE, "TASKS"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",

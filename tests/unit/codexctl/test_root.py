@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import click
 import codexctl
 import pytest
+from codex_supervisor.root import cli as supervisor
+from codexctl.commands.task import HELP as TASK_HELP
 from codexctl.commands.task import VERBS as TASK_VERBS
 from codexctl.json_schema import VERBS as DESCRIBED
-from codexctl.root import VERBS, cli
+from codexctl.root import HELP, VERBS, cli
 
 HEAVY = ("grpc", "rich", "google.protobuf", "asyncio", "codex_supervisor")
 
@@ -19,13 +23,11 @@ HEAVY = ("grpc", "rich", "google.protobuf", "asyncio", "codex_supervisor")
 def test_every_module_is_a_verb() -> None:
     folder = Path(codexctl.__file__).parent / "commands"
     assert {path.stem for path in folder.iterdir()} - {"__init__", "__pycache__"} == set(VERBS)
-    assert list(VERBS) == sorted(VERBS)
 
 
 def test_every_module_of_task_is_a_verb() -> None:
     folder = Path(codexctl.__file__).parent / "commands" / "task"
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(TASK_VERBS)
-    assert list(TASK_VERBS) == sorted(TASK_VERBS)
 
 
 def leaves() -> list[tuple[str, click.Command]]:
@@ -52,6 +54,32 @@ def test_every_verb_has_help_and_json_with_a_schema(name: str, command: click.Co
     if name not in ("completion", "hook", "mcp"):  # what these print has another form
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
         assert name in DESCRIBED
+
+
+def helps(command: click.Command, path: str) -> Iterator[tuple[str, list[str]]]:
+    """The lines of help of `command` and of all below it, as a terminal of 80 columns has them."""
+    context = click.Context(command, info_name=path, terminal_width=80)
+    yield path, command.get_help(context).splitlines()
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from helps(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize("program", [("codexctl", cli), ("codex-supervisor", supervisor)], ids=itemgetter(0))
+def test_no_help_is_cut_or_longer_than_a_line_of_80_columns(program: tuple[str, click.Command]) -> None:
+    for path, lines in helps(program[1], program[0]):
+        assert not [line for line in lines if len(line) > 80], path
+        assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")], path
+
+
+@pytest.mark.parametrize("sections", [HELP, {"task": TASK_HELP}], ids=["verbs", "task verbs"])
+def test_the_list_of_verbs_has_a_line_for_each(sections: dict[str, dict[str, str]]) -> None:
+    width = max(len(name) for section in sections.values() for name in section)
+    for section in sections.values():
+        for text in section.values():
+            assert len(text) <= 80 - 2 - (2 + width + 2), text
 
 
 def loaded_by(*arguments: str, environment: dict[str, str] | None = None) -> tuple[set[str], str]:
@@ -114,4 +142,4 @@ def test_a_wrong_verb_gets_the_nearest_ones(capsys: pytest.CaptureFixture[str]) 
     from codexctl.__main__ import run
 
     assert run(["statsu"]) == 2
-    assert "Did you mean status" in capsys.readouterr().err
+    assert "did you mean 'status'?" in capsys.readouterr().err

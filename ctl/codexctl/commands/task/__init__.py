@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import click
+from codex_control.service.command_group import CommandGroup
 
-from codexctl.verb_group import VerbGroup
+# Beside the names, so that --help loads no verb and a line fits into 80 columns.
+HELP = {
+    "submit": "Hand work over, and print the task's id.",
+    "list": "List tasks, newest first.",
+    "show": "Show where a task stands, its attempts and what came of it.",
+    "watch": "Show what tasks do, recorded and live, until they end.",
+    "wait": "Wait until all tasks, or any of them, have ended.",
+    "result": "Print the answer of a task.",
+    "logs": "Print what a task did, line by line.",
+    "cancel": "End a task that waits or runs.",
+    "retry": "Try a task again that ended without success.",
+    "prune": "Forget ended tasks with their answers and events.",
+}
 
-VERBS = ("cancel", "list", "logs", "prune", "result", "retry", "show", "submit", "wait", "watch")
+VERBS = tuple(sorted(HELP))
 
 
-@click.command("task", cls=VerbGroup, package="codexctl.commands.task", verbs=VERBS)
+@click.command(
+    "task",
+    cls=CommandGroup,
+    package="codexctl.commands.task",
+    lazy_commands={verb: (verb, "command") for verb in VERBS},
+    sections={"Commands": HELP},
+)
 def command() -> None:
     """Hand work to Codex and go on: durable, queued, retried, with a heartbeat.
 

@@ -60,7 +60,7 @@ def command(
 
     \b
     codexctl task submit "port the tests to pytest"
-    codexctl task submit --id T-002 --after T-001 --retries 2 --timeout 1h - < order.txt
+    codexctl task submit --id T-002 --after T-001 --timeout 1h - < order.txt
     """
     from codexctl.prompt_input import absolute_directory, checked_schema, read_text
 
