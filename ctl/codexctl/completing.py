@@ -55,9 +55,10 @@ def _asked(*arguments: str) -> list[Any]:
     import sys
 
     shown = subprocess.run(
-        [sys.executable, "-m", "codexctl", *arguments, "--no-start", "--json"],
+        [sys.executable, "-m", "codexctl", *arguments, "--json"],
         # With click's variable it would complete in its turn.
-        env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"},
+        env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"}
+        | {"CODEXCTL_NO_START": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_LIMIT_S,

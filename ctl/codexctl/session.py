@@ -55,14 +55,11 @@ def unattended_session() -> Session:
 
 
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb `--json` and `--no-start` and hand it its `Session` as the first argument."""
+    """Give a verb `--json` and hand it its `Session` as the first argument. It never starts the service."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print JSON; one line for each value.")
-    @click.option(
-        "--no-start", is_flag=True, envvar="CODEXCTL_NO_START", help="Do not start the service where it does not run."
-    )
     @functools.wraps(function)
-    def run(*args: Any, as_json: bool, no_start: bool, **options: Any) -> Any:
+    def run(*args: Any, as_json: bool, no_start: bool = True, **options: Any) -> Any:
         session = Session(json=as_json, may_start=not no_start)
         try:
             return function(session, *args, **options)
@@ -74,6 +71,13 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
             session.close()
 
     return run
+
+
+def starting_verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a verb, as `verb` does, that starts the service where it does not run, unless `--no-start` forbids it."""
+    return click.option(
+        "--no-start", is_flag=True, envvar="CODEXCTL_NO_START", help="Do not start the service where it does not run."
+    )(verb(function))
 
 
 def instance_option(function: Callable[..., Any]) -> Callable[..., Any]:

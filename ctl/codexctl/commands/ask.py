@@ -6,7 +6,7 @@ import uuid
 
 import click
 
-from codexctl.session import DURATION, Session, instance_option, verb
+from codexctl.session import DURATION, Session, instance_option, starting_verb
 
 
 @click.command("ask")
@@ -30,7 +30,7 @@ from codexctl.session import DURATION, Session, instance_option, verb
     help="Whether a person answers what Codex asks, here or with codexctl approve. Default: on a terminal.",
 )
 @click.option("--request-id", metavar="ID", help="The request's own id: asking again with it attaches to its turn.")
-@verb
+@starting_verb
 def command(
     session: Session,
     text: str | None,

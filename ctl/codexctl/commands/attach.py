@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("attach")
@@ -19,7 +19,7 @@ from codexctl.session import Session, verb
     default=None,
     help="Whether a person answers what Codex asks, here or with codexctl approve. Default: on a terminal.",
 )
-@verb
+@starting_verb
 def command(
     session: Session, turn: str, final_only: bool | None, stream: bool, after_seq: int, interactive: bool | None
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from codex_control.service.command_group import WholeHelpGroup
 
-from codexctl.session import Session, instance_option, verb
+from codexctl.session import Session, instance_option, starting_verb
 from codexctl.setting_names import SETTINGS
 
 
@@ -22,7 +22,7 @@ def command() -> None:
 @command.command("get")
 @click.argument("key", required=False)
 @instance_option
-@verb
+@starting_verb
 def get(session: Session, key: str | None, instance: str | None) -> None:
     """Print all settings, or the value of KEY."""
     from codexctl.instance_ref import resolve_instance
@@ -42,7 +42,7 @@ def get(session: Session, key: str | None, instance: str | None) -> None:
 @click.argument("key")
 @click.argument("value")
 @instance_option
-@verb
+@starting_verb
 def set_(session: Session, key: str, value: str, instance: str | None) -> None:
     """Set KEY to VALUE, from the next turn on; the instance is made where it does not exist."""
     from codexctl.instance_ref import resolve_instance

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import Session, instance_argument, verb
+from codexctl.session import Session, instance_argument, starting_verb
 
 
 @click.command("delete")
 @instance_argument
 @click.option("--force", is_flag=True, help="Also where a turn runs: it is cut off.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@verb
+@starting_verb
 def command(session: Session, instance: str | None, force: bool, yes: bool) -> None:
     """Stop the child of INSTANCE and forget the instance with its history."""
     if instance is None:

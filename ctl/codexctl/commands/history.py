@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from codexctl.session import Session, instance_option, verb
+from codexctl.session import Session, instance_option, starting_verb
 
 if TYPE_CHECKING:
     from codex_control.v1.turns_pb2 import Turn
@@ -29,7 +29,7 @@ _PAGE = 500
 @click.option("--export", "export_all", is_flag=True, help="Everything, oldest first, one JSON object in each line.")
 @click.option("--clear", is_flag=True, help="Delete the entries of the instance.")
 @click.option("-y", "--yes", is_flag=True, help="With --clear: do not ask.")
-@verb
+@starting_verb
 def command(
     session: Session,
     turn: str | None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("profiles")
-@verb
+@starting_verb
 def command(session: Session) -> None:
     """List the profiles."""
     client = session.client(start=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import DURATION, Session, instance_argument, verb
+from codexctl.session import DURATION, Session, instance_argument, starting_verb
 
 
 @click.command("restart")
 @instance_argument
 @click.option("--force", is_flag=True, help="Cut a running turn off and carry it on; without, it is finished first.")
 @click.option("--timeout", type=DURATION, help="Longest wait; without, as long as the running turn takes.")
-@verb
+@starting_verb
 def command(session: Session, instance: str | None, force: bool, timeout: float | None) -> None:
     """Replace the child of INSTANCE and wait until the new one is ready. Queued turns stay."""
     from codexctl.instance_ref import resolve_instance

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import DURATION, Session, instance_argument, verb
+from codexctl.session import DURATION, Session, instance_argument, starting_verb
 
 
 @click.command("start")
 @instance_argument
 @click.option("--cwd", metavar="DIR", help="Working directory of a new instance.")
 @click.option("--timeout", type=DURATION, default="2m", show_default=True, help="Longest wait.")
-@verb
+@starting_verb
 def command(session: Session, instance: str | None, cwd: str | None, timeout: float) -> None:
     """Start the child of INSTANCE, which is made where it does not exist, and wait until it is ready.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import Session, instance_option, verb
+from codexctl.session import Session, instance_option, starting_verb
 
 
 @click.command("turns")
@@ -12,7 +12,7 @@ from codexctl.session import Session, instance_option, verb
 @click.option("--all", "all_instances", is_flag=True, help="Of all instances.")
 @click.option("--state", "states", multiple=True, type=click.Choice(["queued", "running", "ended"]), help="Only these.")
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many.")
-@verb
+@starting_verb
 def command(session: Session, instance: str | None, all_instances: bool, states: tuple[str, ...], limit: int) -> None:
     """List turns, newest first.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from codex_control.errors import Exit
 from codexctl.__main__ import CLOSED_PIPE
 from codexctl.json_schema import VERBS as DESCRIBED
-from codexctl.root import VERBS
+from codexctl.root import VERBS, cli
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -17,6 +19,27 @@ def test_every_verb_is_in_the_table() -> None:
     page = (DOCS / "codexctl.md").read_text()
     named = set(re.findall(r"`([a-z]+)[ `]", page))
     assert set(VERBS) <= named
+
+
+def test_the_verbs_that_may_start_the_service_are_those_of_the_table() -> None:
+    page = (DOCS / "codexctl.md").read_text().partition("## Which instance")[0]
+    told = set()
+    for row in re.findall(r"^\| (`.*) \|.*\| ([^|]*) \|$", page, re.MULTILINE):
+        verbs = re.findall(r"`([a-z]+)", row[0].partition(":")[0])
+        told |= set(re.findall(r"`([a-z]+)`", row[1])) or set(verbs if row[1] == "yes" else ())
+    starting = {path.split()[1] for path, options in options_of(cli, "codexctl") if "--no-start" in options}
+    assert told - {"hook", "mcp"} == starting
+
+
+def options_of(command: click.Command, path: str) -> Iterator[tuple[str, set[str]]]:
+    """All options of `command` and of all below it."""
+    yield path, {option for parameter in command.params for option in parameter.opts}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options_of(below, f"{path} {name}")
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import task_argument
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("cancel")
 @task_argument
 @click.option("--reason", default="", help="Why, for whoever reads its record.")
-@verb
+@starting_verb
 def command(session: Session, task: str, reason: str) -> None:
     """End TASK: a pending one at once, a running one as soon as Codex has stopped.
 

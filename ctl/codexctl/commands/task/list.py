@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 STATES = ("pending", "running", "done", "error", "timeout")
 
@@ -15,7 +15,7 @@ STATES = ("pending", "running", "done", "error", "timeout")
 )
 @click.option("--queue", metavar="NAME", default="", help="Only those of this queue.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
-@verb
+@starting_verb
 def command(session: Session, states: tuple[str, ...], queue: str, limit: int) -> None:
     """List tasks, newest first."""
     from codexctl import task_table

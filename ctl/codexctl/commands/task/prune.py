@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import complete_task
-from codexctl.session import DURATION, Session, verb
+from codexctl.session import DURATION, Session, starting_verb
 
 
 @click.command("prune")
@@ -19,7 +19,7 @@ from codexctl.session import DURATION, Session, verb
     help="Only these; repeatable.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@verb
+@starting_verb
 def command(
     session: Session, tasks: tuple[str, ...], older_than: float | None, states: tuple[str, ...], yes: bool
 ) -> None:

@@ -7,12 +7,12 @@ import sys
 import click
 
 from codexctl.completing import task_argument
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("result")
 @task_argument
-@verb
+@starting_verb
 def command(session: Session, task: str) -> int:
     """Print the answer of TASK; how it ended goes to stderr. With --json all of it goes to stdout.
 

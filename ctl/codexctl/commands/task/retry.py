@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import task_argument
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("retry")
 @task_argument
-@verb
+@starting_verb
 def command(session: Session, task: str) -> None:
     """Try TASK again, which ended without success.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import task_argument
-from codexctl.session import Session, verb
+from codexctl.session import Session, starting_verb
 
 
 @click.command("show")
 @task_argument
-@verb
+@starting_verb
 def command(session: Session, task: str) -> None:
     """Show everything about TASK: where it stands, its attempts, its heartbeat, what came of it."""
     from codex_control.safe_text import strip_controls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import complete_task
-from codexctl.session import DURATION, Session, verb
+from codexctl.session import DURATION, Session, starting_verb
 
 
 @click.command("submit")
@@ -35,7 +35,7 @@ from codexctl.session import DURATION, Session, verb
 @click.option("--label", "labels", multiple=True, metavar="LABEL", help="Only on a worker with this label; repeatable.")
 @click.option("--state-dir", metavar="DIR", help="Directory of the state file. Default: .codex/tasks in --cwd.")
 @click.option("--wait", "wait", is_flag=True, help="Then wait as codexctl task wait does.")
-@verb
+@starting_verb
 def command(
     session: Session,
     text: str | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from codexctl.completing import tasks_argument
-from codexctl.session import DURATION, Session, verb
+from codexctl.session import DURATION, Session, starting_verb
 
 
 @click.command("wait")
@@ -14,7 +14,7 @@ from codexctl.session import DURATION, Session, verb
 @click.option(
     "--any/--all", "any_of_them", default=False, help="Until the first of them ends. Default: until all have."
 )
-@verb
+@starting_verb
 def command(session: Session, tasks: tuple[str, ...], timeout: float | None, any_of_them: bool) -> int:
     """Wait until all TASKS have ended, or with --any the first of them.
 
