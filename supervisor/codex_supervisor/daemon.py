@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from codex_control import __version__
 from codex_control.errors import BadConfig, CodexError, CodexUnusable
 from codex_control.paths import Paths, make_private_dir
@@ -26,24 +25,18 @@ from codex_control.service.lock import SupervisorLock
 from codex_control.service.logs import Logs, log_file, start_logs
 from codex_control.service.notify import Notifier, feed_watchdog, watchdog_limit_s
 from codex_control.service.owned_tasks import TaskSet
-from codex_control.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    claude_pb2_grpc,
-    history_pb2_grpc,
-    instances_pb2_grpc,
-    tasks_pb2_grpc,
-    turns_pb2_grpc,
-)
+from codex_control.v1 import admin_pb2
 
 from codex_supervisor.child.cgroups import delegated_cgroup, start_controllers
 from codex_supervisor.child.identity import TOKEN_VARIABLE
-from codex_supervisor.child.locate import CodexBinary, locate_codex
+from codex_supervisor.child.installed import InstalledCodex
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.claude.leases import Leases
 from codex_supervisor.claude.status_files import StatusFiles
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config.model import Config
+from codex_supervisor.config.serving import load_service_config
+from codex_supervisor.degraded import Degraded
 from codex_supervisor.footprint import settle, share_one_arena
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import Asks
@@ -52,14 +45,10 @@ from codex_supervisor.instance.monitor import Monitor
 from codex_supervisor.instance.revival import revive
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.metrics_server import start_metrics_server
-from codex_supervisor.rpc.admin import AdminServicer
-from codex_supervisor.rpc.claude import ClaudeServicer
-from codex_supervisor.rpc.history import HistoryServicer
-from codex_supervisor.rpc.instances import InstancesServicer
 from codex_supervisor.rpc.interceptor import CallInterceptor
 from codex_supervisor.rpc.server import ControlServer
-from codex_supervisor.rpc.tasks import TasksServicer
-from codex_supervisor.rpc.turns import TurnsServicer
+from codex_supervisor.rpc.services import add_services
+from codex_supervisor.status_line import keep_status_line, status_line
 from codex_supervisor.store.store import Store
 from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.manager import TaskManager
@@ -74,9 +63,6 @@ _log = logging.getLogger(__name__)
 # Calls that are under way when the supervisor ends get this long; their turns go on under the next one.
 _RPC_GRACE_S = 0.5
 
-# Between two looks at whether the line in `systemctl status` is still true.
-_STATUS_INTERVAL_S = 1.0
-
 _TASKS_FIX = 'docs/tasks.md, "Engines", says what each engine needs; sessions and their asks do without'
 
 
@@ -90,7 +76,7 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     # Where a child of ours started us, we are not part of its tree: what we start must not die with it.
     os.environ.pop(TOKEN_VARIABLE, None)
     share_one_arena()
-    load = partial(_load_config, paths.config_file, demo_model=demo_model)
+    load = partial(load_service_config, paths.config_file, demo_model=demo_model)
     config = load()
     for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
         make_private_dir(directory)
@@ -121,26 +107,6 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     return 0 if daemon.failure is None else 1
 
 
-def _load_config(path: Path, *, demo_model: bool) -> Config:
-    config = _read_config(path)
-    if demo_model:
-        config = msgspec.structs.replace(config, codex=msgspec.structs.replace(config.codex, demo_model=True))
-    return config
-
-
-def _read_config(path: Path) -> Config:
-    # Who has no file needs no YAML: 1.4 MB.
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return Config()
-    except OSError:
-        pass  # what is wrong with it is said below
-    from codex_supervisor.config.reading import load_config
-
-    return load_config(path)
-
-
 class Daemon:
     """One run of the supervisor."""
 
@@ -156,9 +122,8 @@ class Daemon:
         self._clock: Clock = SystemClock()
         self._started_ns = self._clock.wall_ns()
         self._notifier = Notifier(self._clock)
-        self._degraded: dict[str, str] = {}
-        self._binary: CodexBinary | None = None
-        self._binary_stamp = (0, 0)
+        self._degraded = Degraded(metrics)
+        self._codex = InstalledCodex(os.environ, self._degraded, metrics)
         self._metrics_url = ""
         self._replace = False
         self._serving = False
@@ -186,7 +151,7 @@ class Daemon:
             self._leases = Leases(self._fleet)
             stack.callback(self._leases.close)
             self._leases.restore()
-            server = await self._start_server(stack)
+            server = await self._start_server(engine, stack)
             await self._start_metrics_page(stack)
             Monitor(self._fleet).start()
             if self._tasks is not None:
@@ -221,7 +186,9 @@ class Daemon:
         stack.push_async_callback(store.close)
         if store.quarantined is not None:
             self._metrics.store_quarantines.inc()
-            self._degrade("store", f"the store was damaged; it is set aside as {store.quarantined}, and a new one runs")
+            self._degraded.add(
+                "store", f"the store was damaged; it is set aside as {store.quarantined}, and a new one runs"
+            )
         house = House(
             clock=self._clock,
             store=store,
@@ -229,7 +196,7 @@ class Daemon:
             paths=self.paths,
             config=config,
             tasks=tasks,
-            binary=self._find_binary,
+            binary=self._codex.find,
             environment=dict(os.environ),
             codex_home=str(codex_home(config.codex.home, os.environ)),
             cgroup=self._take_cgroup(),
@@ -245,7 +212,7 @@ class Daemon:
         if config.codex.demo_model:
             await self._start_demo_model(house, stack)
         with contextlib.suppress(CodexUnusable):
-            await self._find_binary()
+            await self._codex.find()
         return house
 
     def _take_cgroup(self) -> Path | None:
@@ -269,8 +236,7 @@ class Daemon:
         return engine
 
     def _make_task_manager(self, engine: Engine) -> TaskManager | None:
-        self._engine = engine
-        if "tasks" in self._degraded:
+        if self._degraded.why("tasks"):
             return None
         worker = worker_of(self._house.config.tasks)
         return TaskManager(engine, worker, self._fleet, self._asks, on_trouble=self._hear_of_tasks)
@@ -278,9 +244,9 @@ class Daemon:
     def _hear_of_tasks(self, why: str) -> None:
         self._metrics.task_engine_up.set(0 if why else 1)
         if why:
-            self._degrade("tasks", why)
+            self._degraded.add("tasks", why)
         else:
-            self._mend("tasks")
+            self._degraded.mend("tasks")
 
     async def _start_demo_model(self, house: House, stack: contextlib.AsyncExitStack) -> None:
         # Needs the extra `demo`, which the service without it must not.
@@ -294,20 +260,6 @@ class Daemon:
         house.child_secrets = dict(model.environment)
         house.codex_home = str(home)
 
-    async def _find_binary(self) -> CodexBinary:
-        # Looked for at each start of a child: Codex may have been installed or upgraded since.
-        binary = self._binary
-        if binary is None or _stamp(binary.path) != self._binary_stamp:
-            try:
-                binary = await locate_codex(self._config.codex.binary, os.environ)
-            except CodexUnusable as error:
-                self._degrade("codex", str(error))
-                raise
-            self._binary, self._binary_stamp = binary, _stamp(binary.path)
-            self._metrics.set_build(__version__, binary.version)
-            self._mend("codex")
-        return binary
-
     def _become_reaper(self) -> OrphanReaper:
         become_subreaper()
         reaper = OrphanReaper(self._is_own_child)
@@ -317,31 +269,26 @@ class Daemon:
     def _is_own_child(self, pid: int) -> bool:
         return any(shell.owns(pid) for shell in self._fleet.shells.values())
 
-    async def _start_server(self, stack: contextlib.AsyncExitStack) -> ControlServer:
+    async def _start_server(self, engine: Engine, stack: contextlib.AsyncExitStack) -> ControlServer:
         server = ControlServer(self.paths.control_socket, [CallInterceptor(self._clock, self._metrics.call_ended)])
-        admin = AdminServicer(self, self._asks, self._examine)
-        instances_pb2_grpc.add_InstancesServicer_to_server(InstancesServicer(self._fleet), server.grpc)
-        turns_pb2_grpc.add_TurnsServicer_to_server(TurnsServicer(self._asks), server.grpc)
-        history_pb2_grpc.add_HistoryServicer_to_server(HistoryServicer(self._fleet), server.grpc)
-        claude_pb2_grpc.add_ClaudeServicer_to_server(ClaudeServicer(self._leases), server.grpc)
-        admin_pb2_grpc.add_AdminServicer_to_server(admin, server.grpc)
-        tasks = TasksServicer(self._engine, self._tasks, self._house)
-        tasks_pb2_grpc.add_TasksServicer_to_server(tasks, server.grpc)
+        add_services(
+            server.grpc, asks=self._asks, leases=self._leases, engine=engine, intake=self._tasks, supervisor=self
+        )
         await server.start()
         stack.push_async_callback(server.stop, _RPC_GRACE_S)
         return server
 
     async def _start_metrics_page(self, stack: contextlib.AsyncExitStack) -> None:
-        page = self._config.metrics
+        page = self._house.config.metrics
         if not page.enabled:
             return
         try:
             server = await start_metrics_server(
-                self._metrics, page.port, healthy=self._what_is_degraded, address=page.address
+                self._metrics, page.port, healthy=lambda: "; ".join(self._degraded.sentences), address=page.address
             )
         except BadConfig as error:
             # The answers matter more than the figures about them.
-            self._degrade("metrics", str(error))
+            self._degraded.add("metrics", str(error))
         else:
             self._metrics_url = server.url
             stack.push_async_callback(server.close)
@@ -363,7 +310,7 @@ class Daemon:
         )
         self._serving = True
         self._notifier.ready(self._status_line())
-        tasks.start(self._keep_status(), "status line")
+        tasks.start(keep_status_line(self._notifier, self._fleet, self._tasks, self._degraded), "status line")
         tasks.start(StatusFiles(self._fleet, self.paths.status_dir).keep(), "status files")
         limit_s = watchdog_limit_s()
         if limit_s is not None:
@@ -371,10 +318,6 @@ class Daemon:
         settle()
 
     # --- while it runs ----------------------------------------------------------------------------------------------
-
-    @property
-    def _config(self) -> Config:
-        return self._house.config if hasattr(self, "_house") else self._first_config
 
     def _task_failed(self, error: BaseException) -> None:
         # Nothing goes on half dead: systemd starts us again, and the children are adopted.
@@ -386,59 +329,25 @@ class Daemon:
             return "failure"
         return "replacement" if self._replace else "told to"
 
-    def _degrade(self, what: str, sentence: str) -> None:
-        self._degraded[what] = sentence
-        self._metrics.degraded.set(len(self._degraded))
-        _log.warning("degraded", extra={"what": what, "why": sentence})
-
-    def _mend(self, what: str) -> None:
-        if self._degraded.pop(what, None) is not None:
-            self._metrics.degraded.set(len(self._degraded))
-            _log.info("mended", extra={"what": what})
-
-    def _what_is_degraded(self) -> str:
-        return "; ".join(self._degraded.values())
-
-    def _status_line(self) -> str:
-        states = self._fleet.states()
-        instances, tasks = sum(states.values()), self._tasks.running if self._tasks is not None else 0
-        awake = sum(states.get(name, 0) for name in ("starting", "ready", "busy", "stopping"))
-        restarts = sum(shell.core.restarts for shell in self._fleet.shells.values())
-        line = (
-            f"{instances} instances, {awake} awake; {self._fleet.running_turns()} turns running; "
-            + (f"{tasks} of them for tasks; " if tasks else "")
-            + f"{restarts} restarts"
-        )
-        return f"{line}; degraded: {', '.join(self._degraded)}" if self._degraded else line
-
-    async def _keep_status(self) -> None:
-        shown = ""
-        while True:
-            line = self._status_line()
-            if line != shown:
-                self._notifier.status(line)
-                shown = line
-            await self._fleet.news.next().wait()
-            # A busy fleet changes many times a second; nobody reads that fast.
-            await asyncio.sleep(_STATUS_INTERVAL_S)
-
-    async def _examine(self) -> list[CheckResult]:
+    async def examine(self) -> list[CheckResult]:
+        """See `rpc.admin.Supervisor`."""
         # Rarely called, and its imports would cost memory for ever.
         from codex_supervisor.doctor.check import error, warning
         from codex_supervisor.doctor.examining import examine
 
-        broken = [error("tasks", self._degraded["tasks"], _TASKS_FIX)] if "tasks" in self._degraded else []
+        no_tasks = self._degraded.why("tasks")
+        broken = [error("tasks", no_tasks, _TASKS_FIX)] if no_tasks else []
         warned = [
             warning(
                 "Codex warns", sentence, "Codex says it at each start of a child; a restart of the service forgets it"
             )
             for sentence in self._house.codex_warnings
         ]
-        return [*await examine(self.paths, self._config, os.environ), *broken, *warned]
+        return [*await examine(self.paths, self._house.config, os.environ), *broken, *warned]
 
     def version(self) -> admin_pb2.VersionResponse:
         """See `rpc.admin.Supervisor`."""
-        binary = self._binary
+        binary = self._codex.found
         return admin_pb2.VersionResponse(
             version=__version__,
             codex_version=binary.version if binary else "",
@@ -446,8 +355,8 @@ class Daemon:
             pid=os.getpid(),
             started_at=timestamp(self._started_ns),
             metrics_url=self._metrics_url,
-            degraded=list(self._degraded.values()),
-            demo_model=self._config.codex.demo_model,
+            degraded=self._degraded.sentences,
+            demo_model=self._house.config.codex.demo_model,
             config_path=str(self.paths.config_file),
             state_dir=str(self.paths.state_dir),
             running_turns=self._fleet.running_turns(),
@@ -469,16 +378,16 @@ class Daemon:
 
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))
-        self._binary = None
         with contextlib.suppress(CodexUnusable):
-            await self._find_binary()
-        self._mend("config")
+            await self._codex.find()
+        self._degraded.mend("config")
         self._metrics.config_reloads.labels(result="applied").inc()
         _log.info("reloaded", extra={"applied": list(applied), "needs_restart": list(needs_restart)})
         return applied, needs_restart
 
     def _apply(self, house: House, config: Config) -> None:
         house.config = config
+        self._codex.look_for(config.codex.binary)
         self._logs.set_level(config.log.level)
         house.store.set_limits(
             entries_per_instance=config.history.entries_per_instance,
@@ -491,12 +400,15 @@ class Daemon:
             return  # the configuration has been read a moment ago
         self._house.tasks.start(self._reload_quietly(), "reload")
 
+    def _status_line(self) -> str:
+        return status_line(self._fleet, self._tasks, self._degraded)
+
     async def _reload_quietly(self) -> None:
         self._notifier.reloading("reading the configuration")
         try:
             await self.reload()
         except CodexError as error:
-            self._degrade("config", f"the configuration was not taken: {error}")
+            self._degraded.add("config", f"the configuration was not taken: {error}")
         self._notifier.ready(self._status_line())
 
     def replace_program(self) -> None:
@@ -518,12 +430,3 @@ class Daemon:
             await asyncio.gather(*(shell.leave_child() for shell in shells))
         else:
             await asyncio.gather(*(shell.end_child() for shell in shells))
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Return what changes when a program is replaced; zeros where it is gone."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return 0, 0
-    return status.st_ino, status.st_mtime_ns

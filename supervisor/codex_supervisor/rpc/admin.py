@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
@@ -46,6 +46,9 @@ class Supervisor(Protocol):
     async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Read the configuration again; return the keys applied, and those that wait for a restart."""
 
+    async def examine(self) -> list[CheckResult]:
+        """Run the doctor's checks."""
+
     def replace_program(self) -> None:
         """Run the installed version in place of this one, once the call has been answered."""
 
@@ -53,10 +56,9 @@ class Supervisor(Protocol):
 class AdminServicer(admin_pb2_grpc.AdminServicer):
     """Looks after the supervisor itself."""
 
-    def __init__(self, supervisor: Supervisor, asks: Asks, doctor: Callable[[], Awaitable[list[CheckResult]]]) -> None:
+    def __init__(self, supervisor: Supervisor, asks: Asks) -> None:
         self._supervisor = supervisor
         self._asks = asks
-        self._doctor = doctor
 
     async def Version(self, request: admin_pb2.VersionRequest, context: Context) -> admin_pb2.VersionResponse:
         """See admin.proto."""
@@ -94,7 +96,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         return admin_pb2.DoctorResponse(
             checks=[
                 admin_pb2.Check(name=check.name, status=_STATUSES[check.status], found=check.found, fix=check.fix)
-                for check in await self._doctor()
+                for check in await self._supervisor.examine()
             ]
         )
 
