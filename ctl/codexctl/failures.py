@@ -27,6 +27,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 # calls, a cut connection is UNAVAILABLE, a reset stream INTERNAL or UNKNOWN (which are bugs of the service otherwise).
 _LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 _RESET_MARKS = ("RST_STREAM", "Stream removed")
+_LOOK = "`codexctl logs` shows what happened there"
 
 
 def decode(error: grpc.RpcError) -> CodexError:
@@ -86,15 +87,13 @@ def _from_code(code: grpc.StatusCode, details: str) -> CodexError:
                 next_step="`codexctl reload --exec` starts the installed version",
             )
         case grpc.StatusCode.INVALID_ARGUMENT:
-            return BadInput(details)
+            return BadInput(details, next_step=_LOOK)
         case grpc.StatusCode.NOT_FOUND:
-            return NotFound(details)
+            return NotFound(details, next_step=_LOOK)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return LimitExceeded(details)
+            return LimitExceeded(details, next_step=_LOOK)
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.ALREADY_EXISTS | grpc.StatusCode.ABORTED:
-            return WrongState(details)
+            return WrongState(details, next_step=_LOOK)
         case _:
             pass
-    return CodexError(
-        "the service failed", why=f"{code.name}: {details}", next_step="`codexctl logs` shows what happened there"
-    )
+    return CodexError("the service failed", why=f"{code.name}: {details}", next_step=_LOOK)

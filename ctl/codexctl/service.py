@@ -246,4 +246,6 @@ def reachable(paths: Paths, *, may_start: bool, environ: Mapping[str, str], noti
     try:
         start(paths, environ, notice)
     except OSError as error:
-        raise CodexError("the service could not be started", why=str(error)) from error
+        raise CodexError(
+            "the service could not be started", why=str(error), next_step="`codexctl doctor` says more"
+        ) from error

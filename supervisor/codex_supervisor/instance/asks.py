@@ -142,7 +142,7 @@ class Asks:
         profile(self.house.config, ask.profile)
         timeout_s = ask.timeout.ToNanoseconds() / 1e9 if ask.HasField("timeout") else None
         if timeout_s is not None and timeout_s <= 0:
-            raise BadInput(what="the time limit is not positive")
+            raise BadInput(what="the time limit is not positive", next_step="give more than 0 s, or none")
         return msgspec.structs.replace(
             request,
             cwd=ask.cwd,
@@ -246,7 +246,10 @@ class Asks:
         shell = self.fleet.find(ref)
         running = running_turn(shell.state)
         if running is None or running not in shell.runs:
-            raise WrongState(what=f"no turn runs on instance {shell.record.id}")
+            raise WrongState(
+                what=f"no turn runs on instance {shell.record.id}",
+                next_step="`codexctl turns --all` lists the turns: name one, or its instance with -i",
+            )
         return shell, shell.runs[running]
 
     def cancel(self, run: TurnRun) -> None:
@@ -257,7 +260,7 @@ class Asks:
 def _checked_ask(ask: turns_pb2.AskRequest, limit: int) -> TurnRequest:
     check_prompt(ask.prompt, limit)
     if len(ask.images) > _MAX_IMAGES:
-        raise LimitExceeded(what=f"{len(ask.images)} images", why=f"the limit is {_MAX_IMAGES}")
+        raise LimitExceeded(what=f"{len(ask.images)} images", why=f"the limit is {_MAX_IMAGES}", next_step="send fewer")
     for image in ask.images:
         _check_file(image)
     schema = checked_schema(ask.output_schema)
@@ -281,7 +284,7 @@ def check_prompt(prompt: str, limit: int, key: str = "turns.prompt_limit") -> No
 def _check_file(path: str) -> None:
     file = Path(path)
     if not file.is_absolute():
-        raise BadInput(what=f"the image path {path!r} is not absolute")
+        raise BadInput(what=f"the image path {path!r} is not absolute", next_step="send an absolute path")
     if not os.path.isfile(path):  # noqa: PTH113  pathlib raises for a name that is too long
         raise BadInput(what=f"there is no file {path!r}", next_step="check the path of the image")
 
@@ -290,7 +293,7 @@ def check_directory(path: str) -> None:
     """Raise `BadInput` unless `path` is the absolute path of a directory."""
     directory = Path(path)
     if not directory.is_absolute():
-        raise BadInput(what=f"the working directory {path!r} is not absolute")
+        raise BadInput(what=f"the working directory {path!r} is not absolute", next_step="send an absolute path")
     if not os.path.isdir(path):  # noqa: PTH112  pathlib raises for a name that is too long
         raise BadInput(what=f"there is no directory {path!r}", next_step="check the working directory (--cwd)")
 
@@ -300,11 +303,17 @@ def checked_schema(text: str) -> str:
     if not text:
         return ""
     if len(text) > _MAX_SCHEMA_BYTES:
-        raise LimitExceeded(what="the output schema is too long", why=f"the limit is {_MAX_SCHEMA_BYTES:,} characters")
+        raise LimitExceeded(
+            what="the output schema is too long",
+            why=f"the limit is {_MAX_SCHEMA_BYTES:,} characters",
+            next_step="send a smaller one",
+        )
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(what="the output schema is not JSON", why=str(error)) from error
+        raise BadInput(
+            what="the output schema is not JSON", why=str(error), next_step="correct it (--schema)"
+        ) from error
     if not isinstance(schema, dict):
-        raise BadInput(what="the output schema is not a JSON object")
+        raise BadInput(what="the output schema is not a JSON object", next_step="write {…} (--schema)")
     return text

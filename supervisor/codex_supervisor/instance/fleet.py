@@ -118,7 +118,10 @@ class Fleet:
                 return self.shells.get(ref.id)
             case "workspace":
                 if not PurePosixPath(ref.workspace).is_absolute():
-                    raise BadInput(what=f"the workspace {ref.workspace[:200]!r} is not an absolute path")
+                    raise BadInput(
+                        what=f"the workspace {ref.workspace[:200]!r} is not an absolute path",
+                        next_step="send an absolute path",
+                    )
                 return next((s for s in self.shells.values() if s.record.workspace == ref.workspace), None)
             case "claude_session":
                 return self.shells.get(self.claude_sessions.get(ref.claude_session, ""))
@@ -195,7 +198,9 @@ class Fleet:
                 next_step="wait, interrupt them, or use --force",
             )
         if shell.leaving:
-            raise WrongState(what=f"instance {shell.record.id} is being deleted already")
+            raise WrongState(
+                what=f"instance {shell.record.id} is being deleted already", next_step="nothing is to be done"
+            )
         shell.leaving = True
         try:
             # An ask that is at this moment on its way into the journal would start the child again.

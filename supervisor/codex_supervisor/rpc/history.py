@@ -41,7 +41,11 @@ class HistoryServicer(history_pb2_grpc.HistoryServicer):
         if not request.text.strip():
             raise BadInput(what="nothing to search for", next_step="give a text, or page through the history")
         if len(request.text) > _MAX_SEARCH_CHARACTERS:
-            raise BadInput(what="the text is too long", why=f"at most {_MAX_SEARCH_CHARACTERS} characters are searched")
+            raise BadInput(
+                what="the text is too long",
+                why=f"at most {_MAX_SEARCH_CHARACTERS} characters are searched",
+                next_step="search for less",
+            )
         instance = self._instance(request.instance, given=request.HasField("instance"))
         size = page_size(request.page_size, _DEFAULT_PAGE)
         records, token = await self._store.history_search(instance, request.text, size, request.page_token)

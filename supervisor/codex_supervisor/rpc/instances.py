@@ -125,6 +125,6 @@ def _changed(shell: InstanceShell, request: instances_pb2.ConfigureRequest) -> S
 
 def _check_cwd(path: str) -> None:
     if not Path(path).is_absolute():
-        raise BadInput(what=f"the working directory {path!r} is not absolute")
+        raise BadInput(what=f"the working directory {path!r} is not absolute", next_step="send an absolute path")
     if not os.path.isdir(path):  # noqa: PTH112  pathlib raises for a name that is too long
         raise BadInput(what=f"there is no directory {path!r}", next_step="check the working directory")

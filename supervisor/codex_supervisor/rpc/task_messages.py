@@ -24,7 +24,11 @@ _STATES = {tasks_pb2.TaskState.Value(f"TASK_STATE_{state}"): state for state in 
 def state_record(number: tasks_pb2.TaskState) -> TaskState:
     """Return the state that a client named; raise `BadInput` for one that we do not know."""
     if number not in _STATES:
-        raise BadInput(what=f"{number} is not a state of a task", why=f"known are {', '.join(TaskState)}")
+        raise BadInput(
+            what=f"{number} is not a state of a task",
+            why=f"known are {', '.join(TaskState)}",
+            next_step="send one of those",
+        )
     return _STATES[number]
 
 

@@ -230,7 +230,7 @@ def _check_named(task_ids: Collection[str]) -> None:
 
 def _check_absolute(what: str, path: str) -> None:
     if not Path(path).is_absolute() or "\0" in path:
-        raise BadInput(what=f"the {what} {path!r} is not absolute")
+        raise BadInput(what=f"the {what} {path!r} is not absolute", next_step="send an absolute path")
 
 
 def _page_begin(token: str) -> int | None:

@@ -130,7 +130,11 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
             raise BadInput(what="the text is empty", next_step="say what Codex shall mind")
         limit = self._asks.house.config.turns.prompt_limit
         if len(request.text) > limit:
-            raise LimitExceeded(what=f"the text has {len(request.text):,} characters", why=f"the limit is {limit:,}")
+            raise LimitExceeded(
+                what=f"the text has {len(request.text):,} characters",
+                why=f"the limit is {limit:,}",
+                next_step="put it into a file, and say where it is",
+            )
         _, run = await self._asks.running(request.turn_id, request.instance)
         await run.steer(request.text)
         return turns_pb2.SteerResponse(turn_id=run.record.id)
@@ -144,7 +148,7 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
         instance = self._asks.fleet.find(request.instance).record.id if request.HasField("instance") else None
         unknown = [state for state in request.states if state not in _STATES]
         if unknown:
-            raise BadInput(what=f"{unknown[0]} is not a state of a turn")
+            raise BadInput(what=f"{unknown[0]} is not a state of a turn", next_step="name one of turns.proto")
         records, token = await self._store.list_turns(
             instance, [_STATES[state] for state in request.states], page_size(request.page_size, 50), request.page_token
         )
@@ -177,7 +181,10 @@ class TurnsServicer(turns_pb2_grpc.TurnsServicer):
         shell: InstanceShell = self._asks.fleet.find(request.instance)
         waiting = [(run, approval) for run in shell.runs.values() for approval in run.approvals.open_ids]
         if not waiting:
-            raise NotFound(what=f"instance {shell.record.id} waits for no approval")
+            raise NotFound(
+                what=f"instance {shell.record.id} waits for no approval",
+                next_step="`codexctl turns --all` lists the turns, `codexctl attach TURN` shows what one waits for",
+            )
         if len(waiting) > 1:
             names = ", ".join(approval for _, approval in waiting)
             raise BadInput(what=f"{len(waiting)} approvals are open", why=names, next_step="name one of them")
@@ -189,5 +196,5 @@ def page_size(wanted: int, default: int) -> int:
     if wanted == 0:
         return default
     if not 1 <= wanted <= 500:
-        raise BadInput(what=f"a page of {wanted} entries", why="it has 1 to 500")
+        raise BadInput(what=f"a page of {wanted} entries", why="it has 1 to 500", next_step="ask for several pages")
     return wanted

@@ -31,7 +31,11 @@ class Words(Generic[Number]):
         for word, known in self._numbers.items():
             if known == number:
                 return word
-        raise BadInput(what=f"{number} is not a known value", why=f"known are {', '.join(self._numbers)}")
+        raise BadInput(
+            what=f"{number} is not a known value",
+            why=f"known are {', '.join(self._numbers)}",
+            next_step="send one of those",
+        )
 
 
 APPROVAL_POLICIES = Words[instances_pb2.ApprovalPolicy](

@@ -151,7 +151,11 @@ class CodexTurn:
         try:
             await self.child.server.request("turn/steer", params, requests.TurnSteerResponse, REQUEST_TIMEOUT_S)
         except AppServerError as error:
-            raise WrongState(what="Codex did not take the text", why=error.message) from error
+            raise WrongState(
+                what="Codex did not take the text",
+                why=error.message,
+                next_step="ask it as a turn of its own: `codexctl ask`",
+            ) from error
 
     async def interrupt(self, thread_id: str) -> None:
         """Have Codex end it, with the commands that it started; a child that does not in time is killed."""

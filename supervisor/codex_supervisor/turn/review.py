@@ -62,7 +62,11 @@ def _checked_text(text: str, limit: int) -> str:
     if "\0" in text:
         raise BadInput(what="the text holds a NUL character", next_step="send text, not binary data")
     if len(text) > limit:
-        raise LimitExceeded(what=f"the text has {len(text):,} characters", why=f"the limit is {limit:,}")
+        raise LimitExceeded(
+            what=f"the text has {len(text):,} characters",
+            why=f"the limit is {limit:,}",
+            next_step="put it into a file, and say where it is",
+        )
     return text
 
 
