@@ -264,8 +264,9 @@ class Note(msgspec.Struct, frozen=True):
     state_file_error: str | None = None
     result: TaskResult | None = None
     deaths: int = 0
-    """Children that died, and were replaced by the turn's own recovery, since the last note. A death that ends the
-    attempt is not among them: `AttemptEnd` says it."""
+    """How many children and workers have died under the task by now, so that a note may be written again: the ones
+    before the attempt, and those of its children that the turn's own recovery replaced. A death that ends the attempt
+    is not among them: `AttemptEnd` says it."""
 
 
 class AttemptEnd(msgspec.Struct, frozen=True):

@@ -214,7 +214,7 @@ class Reporter:
             note = Note(
                 progress=progress,
                 thread_id=thread_id if thread_id and thread_id != self._told_thread else None,
-                deaths=deaths - self._told_deaths,
+                deaths=deaths if deaths != self._told_deaths else 0,
                 state_file_error=error if error != self._told_error else None,
                 result=msgspec.structs.replace(self.before, files_changed=files) if files != self._told_files else None,
             )

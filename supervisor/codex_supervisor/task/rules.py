@@ -343,7 +343,7 @@ def _with_note(status: TaskStatus, note: Note) -> TaskStatus:
         state_file=status.state_file if note.state_file is None else note.state_file,
         state_file_error=status.state_file_error if note.state_file_error is None else note.state_file_error,
         result=result,
-        deaths=status.deaths + note.deaths,
+        deaths=max(status.deaths, note.deaths),
     )
 
 
