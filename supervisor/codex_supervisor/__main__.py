@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from codex_control.errors import CodexError, Exit
+from codex_control.service.console_script import end_with, exit_code, run_command
 
-STOPPED_BY_USER = 130
-"""128 + SIGINT, as shells have it."""
-CLOSED_PIPE = 141
-"""128 + SIGPIPE, as shells have it."""
+_PROGRAM = "codex-supervisor"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
-    try:
-        # What a service manager starts needs no command line, which would stay in memory for ever: 1 MB.
-        result = _serve() if list(arguments) == ["serve"] and not _may_be_demo() else _run_command(arguments)
-        sys.stdout.flush()
-    except CodexError as error:
-        print(f"codex-supervisor: {error}", file=sys.stderr)  # noqa: T201
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        return STOPPED_BY_USER
-    except BrokenPipeError:
-        # The reader is gone; without this Python complains when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
-    return int(result) if isinstance(result, int) else int(Exit.OK)
+    return exit_code(_PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> object:
+    # What a service manager starts needs no command line, which would stay in memory for ever: 1 MB.
+    if list(arguments) == ["serve"] and not _may_be_demo():
+        return _serve()
+    from codex_supervisor.root import cli
+
+    return run_command(_PROGRAM, cli, arguments)
 
 
 def _may_be_demo() -> bool:
@@ -50,26 +42,9 @@ def _serve() -> int:
     return serve(Paths.from_environment())
 
 
-def _run_command(arguments: Sequence[str]) -> object:
-    import click
-
-    from codex_supervisor.root import cli
-
-    try:
-        return cli.main(args=list(arguments), prog_name="codex-supervisor", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return STOPPED_BY_USER
-
-
 def main() -> NoReturn:
     """The console script."""
-    # A locale that cannot write a character must not end the service.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper here
-    sys.exit(run(sys.argv[1:]))
+    end_with(run)
 
 
 if __name__ == "__main__":
