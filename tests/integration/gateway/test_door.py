@@ -12,7 +12,8 @@ from codex_gateway.ingress.routes import ROUTES, Page
 from codex_gateway.ingress.tokens import Role
 
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, messages, wait_for
-from tests.support.stub_upstream import Knobs, StubUpstream
+from tests.support.stub_answers import Knobs
+from tests.support.stub_upstream import StubUpstream
 
 OPEN = {Page.ROOT, Page.HEALTH, Page.READY}
 

@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages, wait_for
-from tests.support.stub_upstream import Knobs, StubUpstream, stream_events
+from tests.support.stub_answers import Knobs, stream_events
+from tests.support.stub_upstream import StubUpstream
 
 BODY = msgspec.json.encode(messages())
 

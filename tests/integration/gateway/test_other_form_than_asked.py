@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from tests.integration.gateway.conftest import BODIES, Start, endpoint, events, messages
-from tests.support.stub_upstream import Knobs, Seen, StubUpstream, stream_events, whole_answer
+from tests.support.stub_answers import Knobs, Seen, stream_events, whole_answer
+from tests.support.stub_upstream import StubUpstream
 
 PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 ENDS = {

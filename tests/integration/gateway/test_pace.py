@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from tests.integration.gateway.conftest import Start, chat, endpoint, events, messages, wait_for
-from tests.support.stub_upstream import Knobs, StubUpstream
+from tests.support.stub_answers import Knobs
+from tests.support.stub_upstream import StubUpstream
 
 MIB = 1024 * 1024
 

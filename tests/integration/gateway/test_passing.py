@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses
-from tests.support.stub_upstream import Knobs, StubUpstream, stream_events
+from tests.support.stub_answers import Knobs, stream_events
+from tests.support.stub_upstream import StubUpstream
 
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
 
