@@ -13,6 +13,7 @@ from typing import NoReturn
 gc.disable()
 
 from codex_control.errors import CodexError, Exit  # noqa: E402
+from codex_control.telling import tell_usage  # noqa: E402
 
 from codexctl.output import put, say_error  # noqa: E402
 
@@ -39,8 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         say_error(error)
         return int(error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return tell_usage("codexctl", error, as_json="--json" in arguments)
     except (click.Abort, KeyboardInterrupt):
         return STOPPED_BY_USER
     except BrokenPipeError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codex_control.errors import CodexError
 from codex_control.safe_text import one_line, strip_controls
+from codex_control.telling import error_text
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -23,24 +24,8 @@ def say(text: str) -> None:
 
 
 def say_error(error: CodexError) -> None:
-    """An error as one sentence, and what to do on a line of its own."""
-    sentence = f"{error.what}: {error.why}" if error.why else error.what
-    say(f"codexctl: {one_line(sentence, 2000).rstrip('.')}.")
-    if error.next_step:
-        say(f"  next: {one_line(error.next_step, 2000)}")
-
-
-def error_object(error: CodexError) -> dict[str, Any]:
-    """An error as `--json` prints it."""
-    return {
-        "error": {
-            "reason": error.reason,
-            "what": error.what,
-            "why": error.why,
-            "next": error.next_step,
-            "exit_code": int(error.exit_code),
-        }
-    }
+    """An error, and what to do about it."""
+    say(error_text("codexctl", error))
 
 
 def put(text: str) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from codex_control.errors import CodexError
 from codex_control.paths import Paths
+from codex_control.telling import error_json
 
-from codexctl.output import error_object, put_json, say
+from codexctl.output import put, say
 
 if TYPE_CHECKING:
     from codexctl.client import Client
@@ -65,7 +66,7 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(session, *args, **options)
         except CodexError as error:
             if as_json:
-                put_json(error_object(error))
+                put(error_json(error))
             raise
         finally:
             session.close()

@@ -12,7 +12,7 @@ _PROGRAM = "codex-gateway"
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for an error that is expected."""
-    return exit_code(_PROGRAM, lambda: _run(arguments))
+    return exit_code(_PROGRAM, lambda: _run(arguments), arguments)
 
 
 def _run(arguments: Sequence[str]) -> object:

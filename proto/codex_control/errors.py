@@ -61,7 +61,8 @@ class CodexError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        sentence = f"{self.what}: {self.why}" if self.why else self.what
+        # One line, also where there is a list of reasons: it goes into logs.
+        sentence = f"{self.what}: {'; '.join(self.why.splitlines())}" if self.why else self.what
         if not self.next_step:
             return f"{sentence}."
         end = "" if self.next_step.endswith(("?", ".")) else "."

@@ -100,19 +100,43 @@ def test_a_wrong_configuration_is_told_in_one_sentence(run: Run, config_file: Pa
     assert done.returncode == Exit.CONFIG
     assert done.stdout == ""
     assert done.stderr == (
-        f"codex-supervisor: {config_file}, line 1, column 9: there is no key `turns.timeoutt`. "
-        "Did you mean `turns.timeout`?\n"
+        f"codex-supervisor: {config_file}, line 1, column 9: there is no key `turns.timeoutt`.\n"
+        "  next: did you mean `turns.timeout`?\n"
     )
+
+
+@pytest.mark.parametrize("command", [("serve",), ("config", "show", "--json")], ids=" ".join)
+def test_several_mistakes_are_all_told_the_unknown_key_first(
+    run: Run, config_file: Path, command: tuple[str, ...]
+) -> None:
+    config_file.write_text("turns:\n  queue_limit: -1\n  timeoutt: 1\n")
+    done = run(*command)
+    assert done.returncode == Exit.CONFIG
+    title, first, second, step = done.stderr.splitlines()
+    assert title == f"codex-supervisor: {config_file} has 2 mistakes:"
+    assert first == "    line 3, column 3: there is no key `turns.timeoutt` (did you mean `turns.timeout`?)"
+    assert second.startswith("    line 2, column 16: `turns.queue_limit` is ")
+    assert step == "  next: correct them, and try again"
+    if "--json" in command:
+        assert json.loads(done.stdout)["error"]["why"].count("\n") == 1
+    else:
+        assert done.stdout == ""
+
+
+def test_a_wrong_command_line_is_told_as_json_too(run: Run) -> None:
+    done = run("doctor", "--json", "more")
+    assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == Exit.USAGE
+    assert done.stderr.splitlines()[1] == "  next: `codex-supervisor doctor --help` says how it is used"
 
 
 def test_a_check_names_every_mistake_on_a_line_of_its_own(run: Run, config_file: Path) -> None:
     config_file.write_text("turns:\n  timeoutt: 1\n  queue_limit: -1\n")
     done = run("config", "check")
     assert (done.returncode, done.stdout) == (Exit.CONFIG, "")
-    first, second, last = done.stderr.splitlines()
+    first, second, last, _ = done.stderr.splitlines()
     assert first.startswith(f"{config_file}, line 2, column 3: there is no key `turns.timeoutt`")
     assert second.startswith(f"{config_file}, line 3, column ")
-    assert last == f"codex-supervisor: {config_file} has 2 mistakes. Correct them, and check again."
+    assert last == f"codex-supervisor: {config_file} has 2 mistakes."
 
 
 def test_a_file_is_checked_by_its_name(run: Run, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class ConfigReader:
             fix = f"did you mean `{places[0]}`?"
         else:
             fix = f"the keys {'of `' + path + '`' if path else 'here'} are {', '.join(keys)}"
-        self.problems.add(mark_of(node.start_mark), f"there is no key `{short(full)}`", fix)
+        self.problems.add(mark_of(node.start_mark), f"there is no key `{short(full)}`", fix, unknown_key=True)
 
     def _single(self, node: yaml.Node, key: Key, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):

@@ -1,4 +1,4 @@
-"""How a service's own command runs and ends: expected errors as one line and an exit code, as `Exit` lists them."""
+"""How a service's own command runs and ends: an expected error is told, and its exit code is one of `Exit`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ CLOSED_PIPE = 141
 """128 + SIGPIPE, as shells have it."""
 
 
-def exit_code(program: str, run: Callable[[], object]) -> int:
-    """Run `run` and return the exit code: a number that it returns, or that of the `CodexError` that it raises."""
+def exit_code(program: str, run: Callable[[], object], arguments: Sequence[str]) -> int:
+    """Run `run` and return the exit code: a number that it returns, or that of the `CodexError` that it raises.
+
+    Where `arguments` ask for JSON, such an error is on stdout as that, too.
+    """
     try:
         result = run()
         sys.stdout.flush()
     except CodexError as error:
-        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201
+        from codex_control.telling import error_json, error_text
+
+        if "--json" in arguments:
+            print(error_json(error))  # noqa: T201
+        print(error_text(program, error), file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
     except KeyboardInterrupt:
         return STOPPED_BY_USER
@@ -42,8 +49,9 @@ def run_command(program: str, commands: click.Command, arguments: Sequence[str])
     try:
         return commands.main(args=list(arguments), prog_name=program, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        from codex_control.telling import tell_usage
+
+        return tell_usage(program, error, as_json="--json" in arguments)
     except click.Abort:
         return STOPPED_BY_USER
 

@@ -15,6 +15,8 @@ from codex_control.errors import BadConfig
 MAX_DEPTH = 6
 """Levels that a file may have where its reader names no other number; the parser calls itself once for each."""
 TAG = "tag:yaml.org,2002:"
+# What an error carries over gRPC is bounded (rpc/statuses.py): a line that does not fit is better left out than cut.
+_MAX_BYTES = 900
 
 
 @dataclass(frozen=True, order=True)
@@ -25,22 +27,28 @@ class Problem:
     column: int
     what: str
     fix: str = ""
+    unknown_key: bool = False
 
     def __str__(self) -> str:
         return f"line {self.line}, column {self.column}: {self.what}" + (f" ({self.fix})" if self.fix else "")
 
 
 class Mistakes(BadConfig):
-    """The configuration has several mistakes; the sentence names the first."""
+    """The configuration has several mistakes; `why` has them, a line each, as far as an error's room goes."""
 
     def __init__(self, source: str, program: str, problems: tuple[Problem, ...]) -> None:
         self.source = source
         self.problems = problems
-        """In the order of the file."""
+        """Unknown keys first, for a key that is missing or empty often is one that was written wrong; each in the
+        order of the file."""
+        shown = [str(problem) for problem in problems]
+        while len("\n".join(shown).encode()) > _MAX_BYTES:
+            shown.pop()
+        left_out = len(problems) - len(shown)
         super().__init__(
             what=f"{source} has {len(problems)} mistakes",
-            why=f"the first: {problems[0]}",
-            next_step=f"see all with `{program} config check`",
+            why="\n".join([*shown, *([f"and {left_out} more"] if left_out else [])]),
+            next_step=f"see all with `{program} config check`" if left_out else "correct them, and try again",
         )
 
     def lines(self) -> list[str]:
@@ -56,13 +64,13 @@ class Problems:
     program: str = "codex-supervisor"
     found: list[Problem] = field(default_factory=list)
 
-    def add(self, mark: Mark, what: str, fix: str = "") -> None:
+    def add(self, mark: Mark, what: str, fix: str = "", *, unknown_key: bool = False) -> None:
         """Note one mistake."""
-        self.found.append(Problem(mark.line + 1, mark.column + 1, what, fix))
+        self.found.append(Problem(mark.line + 1, mark.column + 1, what, fix, unknown_key))
 
     def raise_if_any(self) -> None:
-        """Raise `BadConfig` with the mistakes in the order of the file, each once; do nothing where there are none."""
-        problems = sorted(set(self.found))
+        """Raise `BadConfig` with each mistake once; do nothing where there are none."""
+        problems = sorted(set(self.found), key=lambda problem: (not problem.unknown_key, problem))
         if not problems:
             return
         if len(problems) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 from pathlib import Path
 
@@ -119,11 +120,18 @@ def test_a_mistake_is_told_with_its_place_and_its_fix(text: str | bytes, told: s
     assert told in refusal(text)
 
 
-def test_of_several_mistakes_the_first_is_told_and_where_to_see_them_all() -> None:
-    told = refusal("log:\n  levle: info\nturns:\n  timeout: soon\n  queue_limit: -1\n")
-    assert told.startswith("config.yaml has 3 mistakes: the first: line 2, column 3: there is no key `log.levle` (did")
-    assert told.endswith("See all with `codex-supervisor config check`.")
-    assert "line 4" not in told
+def test_several_mistakes_are_all_told_the_unknown_keys_first() -> None:
+    told = refusal("turns:\n  timeout: soon\n  queue_limit: -1\nlog:\n  levle: info\n")
+    assert told.startswith("config.yaml has 3 mistakes: line 5, column 3: there is no key `log.levle` (did you mean ")
+    assert told.index("; line 2, ") < told.index("; line 3, ")
+    assert told.endswith("Correct them, and try again.")
+
+
+def test_of_very_many_mistakes_as_many_are_told_as_an_error_has_room_for() -> None:
+    told = refusal("".join(f"nonsense{number}: 1\n" for number in range(100)))
+    assert told.startswith("config.yaml has 100 mistakes: line 1, ")
+    assert re.search(r"; and \d+ more\. See all with `codex-supervisor config check`\.$", told)
+    assert len(told) < 1100
 
 
 def test_a_long_value_is_cut_short_and_its_control_characters_are_escaped() -> None:

@@ -1,0 +1,34 @@
+"""How errors are told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from codex_control.errors import BadInput, NotFound
+from codex_control.telling import error_json, error_text
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NotFound("it is gone"), "p: it is gone."),
+        (BadInput("no such thing: did you mean 'x'?"), "p: no such thing: did you mean 'x'?"),
+        (
+            BadInput("two mistakes", why="one\n\ntwo\n", next_step="both"),
+            "p: two mistakes:\n    one\n    two\n  next: both",
+        ),
+        (BadInput("a \x1b[31mred\x1b[0m\none"), "p: a red one."),
+    ],
+)
+def test_an_error_is_a_sentence_or_a_list_of_reasons_and_what_to_do(error: NotFound | BadInput, told: str) -> None:
+    assert error_text("p", error) == told
+
+
+def test_in_a_log_a_list_of_reasons_is_one_line() -> None:
+    assert str(BadInput("two mistakes", why="one\ntwo", next_step="both")) == "two mistakes: one; two. Both."
+
+
+def test_as_json_it_has_the_same_words() -> None:
+    (told,) = json.loads(error_json(NotFound("é", why="a\nb", next_step="c"))).values()
+    assert told == {"reason": "NOT_FOUND", "what": "é", "why": "a\nb", "next": "c", "exit_code": 4}
