@@ -13,14 +13,10 @@ from typing import NoReturn
 gc.disable()
 
 from codex_control.errors import CodexError, Exit  # noqa: E402
+from codex_control.service.console_script import CLOSED_PIPE, STOPPED_BY_USER  # noqa: E402
 from codex_control.telling import tell_usage  # noqa: E402
 
 from codexctl.output import put, say_error  # noqa: E402
-
-# What a shell reports for a program that a closed pipe ended: 128 + SIGPIPE.
-CLOSED_PIPE = 141
-# 128 + SIGINT: the same number as Exit.DETACHED, and for the same reason.
-STOPPED_BY_USER = 130
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,31 +7,31 @@ from shutil import which
 
 from codex_control.errors import CodexError
 from codex_control.paths import check_private_dir
+from codex_control.service.doctor_report import Finding
 
 from codexctl.service import installed_agent, installed_unit, start_command, supervisor_program
 from codexctl.session import Session
 
-LocalCheck = tuple[str, str, str, str]
-"""Name, status (ok, warning, error), what was found, fix."""
 
-
-def local_checks(session: Session) -> list[LocalCheck]:
-    """Name, status, finding and fix of each check."""
+def local_checks(session: Session) -> list[Finding]:
+    """What is between this shell and the service."""
     return [_program(session), _codex(session), _unit(session), _runtime_dir(session)]
 
 
-def _program(session: Session) -> LocalCheck:
+def _program(session: Session) -> Finding:
     try:
-        return ("codex-supervisor", "ok", supervisor_program(session.environ), "")
+        return Finding("codex-supervisor", "ok", supervisor_program(session.environ), "")
     except CodexError as error:
-        return ("codex-supervisor", "error", error.why, error.next_step)
+        return Finding("codex-supervisor", "error", error.why, error.next_step)
 
 
-def _codex(session: Session) -> LocalCheck:
+def _codex(session: Session) -> Finding:
     found = which("codex", path=session.environ.get("PATH")) or _from_wheel()
     if found:
-        return ("codex", "ok", found, "")
-    return ("codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.binary")
+        return Finding("codex", "ok", found, "")
+    return Finding(
+        "codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.binary"
+    )
 
 
 def _from_wheel() -> str | None:
@@ -46,11 +46,11 @@ def _from_wheel() -> str | None:
         return None
 
 
-def _unit(session: Session) -> LocalCheck:
+def _unit(session: Session) -> Finding:
     installed = installed_unit(session.environ) or installed_agent(session.environ)
     if installed:
-        return ("service manager", "ok", str(installed), "")
-    return (
+        return Finding("service manager", "ok", str(installed), "")
+    return Finding(
         "service manager",
         "warning",
         "the service is not installed there (or the manager does not run): nothing starts it again after a crash",
@@ -58,17 +58,17 @@ def _unit(session: Session) -> LocalCheck:
     )
 
 
-def _runtime_dir(session: Session) -> LocalCheck:
+def _runtime_dir(session: Session) -> Finding:
     folder: Path = session.paths.runtime_dir
     try:
         check_private_dir(folder)
     except FileNotFoundError:
-        return (
+        return Finding(
             "control directory",
             "warning",
             f"{folder} does not exist",
             f"{start_command(session.environ)} makes it",
         )
     except CodexError as error:
-        return ("control directory", "error", str(error), error.next_step)
-    return ("control directory", "ok", str(folder), "")
+        return Finding("control directory", "error", str(error), error.next_step)
+    return Finding("control directory", "ok", str(folder), "")

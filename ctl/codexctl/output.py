@@ -28,6 +28,31 @@ def say_error(error: CodexError) -> None:
     say(error_text("codexctl", error))
 
 
+def end_with_reader() -> None:
+    """From now on, end this process when nobody reads stdout any more.
+
+    For a verb that goes on without end: `| head -1` would wait until the next thing is told, which may be never.
+    """
+    if sys.stdout is not sys.__stdout__:
+        return  # it is not what descriptor 1 is
+
+    import os
+    import select
+    import threading
+
+    from codex_control.service.console_script import CLOSED_PIPE
+
+    poll = select.poll()
+    # No event but those that are always reported: the other end is closed. A plain file has none.
+    poll.register(1, 0)
+
+    def wait() -> None:
+        poll.poll()
+        os._exit(CLOSED_PIPE)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def put(text: str) -> None:
     """One line of a result on stdout."""
     sys.stdout.write(text + "\n")

@@ -24,9 +24,11 @@ def command(session: Session, instance: str | None, follow: bool, tail: int) -> 
     from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import EventsRequest, EventsResponse
 
-    from codexctl.output import put, put_message
+    from codexctl.output import end_with_reader, put, put_message
 
     request = EventsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow)
+    if follow:
+        end_with_reader()
     for event in client.messages("Admin.Events", request, EventsResponse):
         if session.json:
             put_message(event)

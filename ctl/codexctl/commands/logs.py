@@ -27,9 +27,11 @@ def command(session: Session, instance: str | None, follow: bool, tail: int, std
     from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import LogsRequest, LogsResponse
 
-    from codexctl.output import put, put_message
+    from codexctl.output import end_with_reader, put, put_message
 
     request = LogsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow, stderr=stderr)
+    if follow:
+        end_with_reader()
     for record in client.messages("Admin.Logs", request, LogsResponse):
         if session.json:
             put_message(record)

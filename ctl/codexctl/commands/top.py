@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from codexctl.session import Session, instance_argument, verb
+
+if TYPE_CHECKING:
+    from codex_control.v1.instances_pb2 import Instance, WatchInstancesRequest, WatchInstancesResponse
+
+    from codexctl.client import Client
 
 
 @click.command("top")
 @instance_argument
 @click.option("--all", "all_instances", is_flag=True, help="Also the instances that run for tasks.")
+@click.option("--once", is_flag=True, help="Show them as they are now, and end.")
 @verb
-def command(session: Session, instance: str | None, all_instances: bool) -> None:
-    """Show all instances, or INSTANCE, live until Ctrl-C; in a pipe, one line for each change."""
+def command(session: Session, instance: str | None, all_instances: bool, once: bool) -> None:
+    """Show all instances, or INSTANCE, live until Ctrl-C.
+
+    In a pipe: first a line for each instance, then one for each change, until Ctrl-C or the end of the reader; with
+    --once the first lines alone.
+    """
     from codexctl.instance_ref import named
 
     ref = named(instance, "the command line") if instance else None
@@ -20,14 +32,24 @@ def command(session: Session, instance: str | None, all_instances: bool) -> None
 
     from codex_control.v1.instances_pb2 import WatchInstancesRequest, WatchInstancesResponse
 
-    from codexctl.output import put_message, table_width
+    from codexctl import instance_table
+    from codexctl.output import end_with_reader, put_message, put_table, table_width
 
     request = WatchInstancesRequest(instance=ref.ref() if ref else None, include_tasks=all_instances)
+    if once:
+        found = _as_they_are(client, request)
+        if session.json:
+            for one in found:
+                put_message(WatchInstancesResponse(instance=one))
+        else:
+            put_table(instance_table.HEADINGS, [instance_table.row(one) for one in found], width=table_width())
+        return
     if table_width() and not session.json:
         from codexctl.view.top_screen import show_live
 
         show_live(client, request)
         return
+    end_with_reader()
     for change in client.messages("Instances.Watch", request, WatchInstancesResponse):
         if session.json:
             put_message(change)
@@ -35,11 +57,23 @@ def command(session: Session, instance: str | None, all_instances: bool) -> None
             _put_line(change)
 
 
-def _put_line(change: object) -> None:
-    from codex_control.v1.instances_pb2 import WatchInstancesResponse
+def _as_they_are(client: Client, request: WatchInstancesRequest) -> list[Instance]:
+    from codex_control.v1.instances_pb2 import (
+        GetInstanceRequest,
+        GetInstanceResponse,
+        ListInstancesRequest,
+        ListInstancesResponse,
+    )
 
+    if request.HasField("instance"):
+        wanted = GetInstanceRequest(instance=request.instance)
+        return [client.call("Instances.Get", wanted, GetInstanceResponse).instance]
+    listed = ListInstancesRequest(include_tasks=request.include_tasks)
+    return list(client.call("Instances.List", listed, ListInstancesResponse).instances)
+
+
+def _put_line(change: WatchInstancesResponse) -> None:
     from codexctl.instance_table import row
 
-    assert isinstance(change, WatchInstancesResponse)  # noqa: S101 # for the type checker: the messages are imported late
     cells = (change.instance.id, "deleted") if change.deleted else row(change.instance)
     click.echo("  ".join(cell or "-" for cell in cells))

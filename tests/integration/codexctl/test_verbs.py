@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from codex_control.service.console_script import CLOSED_PIPE
 from codex_control.v1 import admin_pb2, history_pb2
 from codex_control.v1 import instances_pb2 as ipb
 from codex_control.v1 import turns_pb2 as tpb
@@ -307,16 +308,19 @@ def test_doctor_shows_each_check_with_its_fix(ctl: Ctl, fake: FakeSupervisor) ->
     )
     result = ctl("doctor")
     assert result.code == 9, "as codex-supervisor doctor has it"
-    assert result.out.splitlines() == [
+    *lines, unseen = result.out.splitlines()
+    assert lines == [
         "ok       socket  there",
         "error    codex   missing",
         "                 fix: install it",
     ]
+    assert unseen.startswith("not looked at: the model provider; the gateway's endpoints")
 
 
 def test_doctor_without_the_service_checks_the_way_to_it(ctl: Ctl) -> None:
+    assert "not looked at: whether Codex works, its login and its sandbox" in ctl("doctor").out.splitlines()[-1]
     result = ctl("doctor", "--json")
-    assert result.code == 3
+    assert result.code == 9
     checks = {check["name"]: check for check in result.json}
     assert checks["service"]["status"] == "error"
     assert checks["service"]["fix"]
@@ -372,6 +376,26 @@ def test_drain(ctl: Ctl, fake: FakeSupervisor) -> None:
 
 def test_top_in_a_pipe_is_a_line_for_each_change(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert ctl("top").out.startswith("project  ready  ")
+
+
+def test_top_in_a_pipe_ends_with_its_reader(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.hold_watch = True
+    with ctl.process("top") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("project  ready  ")
+        process.stdout.close()
+        assert process.wait(timeout=20) == CLOSED_PIPE
+
+
+def test_top_once_shows_what_is_and_ends(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.hold_watch = True
+    for line in (["top", "--once"], ["top", "--once", "project"]):
+        headings, project = ctl(*line).out.splitlines()
+        assert headings.split()[:2] == list(HEADINGS[:2])
+        assert project.startswith("project")
+        shown = ctl(*line, "--json").json
+        jsonschema.validate(shown, printed_schema() | {"$ref": "#/$defs/WatchInstancesResponse"})
+        assert shown["instance"]["id"] == "project"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 from codex_control.errors import Exit
-from codexctl.__main__ import CLOSED_PIPE
+from codex_control.service.console_script import CLOSED_PIPE
 from codexctl.json_schema import VERBS as DESCRIBED
 from codexctl.root import VERBS, cli
 
