@@ -19,6 +19,7 @@ Failpoint = Literal[
     "cancel-recorded",
     "task-claimed",
     "task-asked",
+    "task-giving-back",
     "task-ending",
     "task-ended",
 ]

@@ -9,7 +9,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -194,6 +194,75 @@ async def test_an_outage_that_is_longer_than_every_lease_costs_no_attempt(
             task = await ended(fleet[1].supervisor, f"T-{number}")
             assert (task.state, task.attempt, task.deaths) == (tasks_pb2.TASK_STATE_DONE, 1, 0), task
         assert "task_lease_lost" not in fleet[0].supervisor.log()
+
+
+async def test_a_stop_during_an_outage_takes_no_time_and_ends_no_task(
+    server: PostgresqlServer, stub_model: StubModel, real_codex: Path
+) -> None:
+    stub_model.script(stub_model.gate())
+    stub_model.script(Text("after all"))
+    async with machines(server.dsn, [QUICK], model_url=stub_model.base_url, codex=real_codex) as (machine,):
+        await wait_for_tables(server.dsn)
+        await submit(machine.supervisor, "do it")
+        await stub_model.wait_for_requests(1)
+        server.stop()
+        await wait_for_degraded(machine.supervisor)
+        began = time.monotonic()
+        assert await machine.supervisor.stop() == 0
+        assert time.monotonic() - began < 8, "it does not wait for the database"
+        assert machine.left_over() == [1, 1, 0], "the task is left to the next supervisor, without a child"
+        server.start()
+        await machine.supervisor.start()
+        task = await ended(machine.supervisor)
+        assert (task.state, task.result.answer, task.attempt) == (tasks_pb2.TASK_STATE_DONE, "after all", 1), task
+
+
+async def test_a_task_whose_supervisor_was_killed_while_it_gave_it_back_is_not_cancelled(
+    server: PostgresqlServer, stub_model: StubModel, real_codex: Path
+) -> None:
+    stub_model.script(stub_model.gate())
+    stub_model.script(Text("after all"))
+    async with machines(server.dsn, [QUICK], model_url=stub_model.base_url, codex=real_codex) as (machine,):
+        supervisor = machine.supervisor
+        await supervisor.stop()
+        supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"] = "task-giving-back"
+        await supervisor.start()
+        await submit(supervisor, "do it")
+        await stub_model.wait_for_requests(1)
+        assert await supervisor.stop() == -signal.SIGKILL
+        del supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"]
+        await supervisor.start()
+        task = await ended(supervisor)
+        assert (task.state, task.result.answer, task.attempt) == (tasks_pb2.TASK_STATE_DONE, "after all", 1), task
+        assert task.deaths == 0
+
+
+async def test_of_two_machines_with_one_name_the_second_runs_no_task_and_says_why(server: PostgresqlServer) -> None:
+    same = {**QUICK, "worker": "same"}
+    async with machines(server.dsn, [same, same]) as fleet:
+        refused = await wait_for(lambda: _nameless(fleet), 20, "one of them to be refused")
+        assert refused is not None
+        (other,) = (machine for machine in fleet if machine is not refused)
+        said = await degraded(refused.supervisor)
+        assert "works under the name 'same'" in said
+        assert str(other.supervisor.state_dir) in said
+        assert "tasks.worker" in said
+        # It takes tasks in all the same. A crash of the one that has the name does not lose it the name.
+        await submit(refused.supervisor, "do it", cwd=str(other.supervisor.home.workspace))
+        assert (await ended(refused.supervisor)).state == tasks_pb2.TASK_STATE_DONE
+        await other.supervisor.restart()
+        await submit(refused.supervisor, "do it", "T-2", cwd=str(other.supervisor.home.workspace))
+        assert (await ended(refused.supervisor, "T-2")).state == tasks_pb2.TASK_STATE_DONE
+        assert await degraded(refused.supervisor) == said
+        await other.supervisor.stop()
+        await wait_for_mended(refused.supervisor)
+
+
+async def _nameless(fleet: Sequence[Machine]) -> Machine | None:
+    for machine in fleet:
+        if await degraded(machine.supervisor):
+            return machine
+    return None
 
 
 async def test_a_machine_that_died_during_an_outage_gives_its_task_back(

@@ -31,7 +31,7 @@ from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.asks import Accepted, Asks, task_request_id
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.shell import InstanceShell
-from codex_supervisor.store.records import InstanceRecord, Outcome, SettingsRecord, TaskLink, TurnRecord
+from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, SettingsRecord, TaskLink, TurnRecord
 from codex_supervisor.task.attempt_end import Reason, outcome_of, prompt_of
 from codex_supervisor.task.contract import Engine, LeaseLost
 from codex_supervisor.task.mirror import Mirror
@@ -73,6 +73,10 @@ _GIVEN_BACK_S = 5.0
 _RETRY_S = 1.0
 
 
+STOPPED = "its supervisor was stopped"
+"""Why an attempt is given back at the end of a supervisor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What every attempt works with."""
@@ -86,6 +90,8 @@ class Bench:
     worktrees: Path
     """The directory of the tasks' worktrees."""
     lease_s: float
+    on_wait: Callable[[], None]
+    """Called when an attempt begins to wait for the engine."""
 
 
 class _GivenBack(Exception):
@@ -110,6 +116,8 @@ class Attempt:
         """The instance's name; empty until there is one."""
         self.over = False
         """Its end is written; what it ran on is being removed."""
+        self.waits_for_engine = False
+        """What it has to write is not taken at the moment."""
         self._bench = bench
         self._house = bench.fleet.house
         self._reporter = Reporter(
@@ -156,7 +164,8 @@ class Attempt:
         run = self._run
         if run is None or self._force is not None:
             return
-        run.shell.cancel_turn(run.record.id, (self._reason or Reason.CANCELLED).cause)
+        # Whoever finds the turn after a crash sees that nobody wanted the task to end.
+        run.shell.cancel_turn(run.record.id, Cause.SUPERVISOR_LOST if self._reason is None else self._reason.cause)
         self._force = asyncio.get_running_loop().call_later(_END_TIMEOUT_S, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -341,6 +350,8 @@ class Attempt:
             raise _Ended(TaskOutcome.WORKER_LOST, "the record of its turn was deleted")
         if self._wanted_back and turn.outcome is not Outcome.COMPLETED:
             raise _GivenBack(self._wanted_back)
+        if turn.cause is Cause.SUPERVISOR_LOST and self._reason is None:
+            raise _GivenBack(STOPPED)
         await self._conclude(turn, run.draft.diff if run is not None else "")
 
     def _events(self, accepted: Accepted) -> AsyncIterator[turns_pb2.TurnEvent]:
@@ -397,6 +408,7 @@ class Attempt:
 
     async def _give_back(self, why: str) -> None:
         engine = self._bench.engine
+        reach("task-giving-back")
         await self._until_written(lambda: engine.give_back(self.claim, why, delay_s=_GIVEN_BACK_S))
         _log.info("task_given_back", extra={"task": self.claim.id, "why": why})
 
@@ -404,13 +416,18 @@ class Attempt:
         """Write until the engine takes it. Raises `LeaseLost`."""
         while True:
             try:
-                return await write()
+                written = await write()
             except LeaseLost:
                 raise
             except CodexError as error:
                 # The disk is full or the database away. Nobody else would write it.
                 _log.error("task_write_waits", extra={"task": self.claim.id, "why": str(error)})
+                self.waits_for_engine = True
+                self._bench.on_wait()
                 await asyncio.sleep(_RETRY_S)
+            else:
+                self.waits_for_engine = False
+                return written
 
     async def _stop_child(self) -> None:
         """End the child with all that it started; nothing of the attempt runs on."""

@@ -25,6 +25,7 @@ from codex_supervisor.task.records import (
     NewEvent,
     Note,
     Renewal,
+    Seat,
     TaskPage,
     TaskRecord,
     TaskRequest,
@@ -39,6 +40,12 @@ class IdTaken(WrongState):
 
     reason = "ID_TAKEN"
     status = "ALREADY_EXISTS"
+
+
+class NameTaken(WrongState):
+    """Another supervisor works under the same name."""
+
+    reason = "NAME_TAKEN"
 
 
 class LeaseLost(WrongState):
@@ -157,8 +164,20 @@ class Engine(Protocol):
         """Make the task pending again without counting the attempt. Raises `LeaseLost`."""
         ...
 
-    async def take_over(self, worker: Worker, *, lease_s: float) -> list[Claim]:
-        """Claim anew, under new tokens, what earlier runs of this worker had when they died."""
+    async def enrol(self, worker: Worker, seat: Seat, *, for_s: float) -> None:
+        """Keep the worker's name for `for_s`, against whoever has another seat. Raises `NameTaken`."""
+        ...
+
+    async def leave(self, worker: Worker) -> None:
+        """Give the worker's name free: it claims nothing more."""
+        ...
+
+    async def take_over(self, worker: Worker, *, lease_s: float, known: Collection[str] | None = None) -> list[Claim]:
+        """Claim anew, under new tokens, what earlier runs of this worker had when they died.
+
+        With `known` also what this run has without knowing it, because the answer to its claim was lost: all that is
+        not named there.
+        """
         ...
 
     async def reclaim(self, *, delay_s: float = 0.0, limit: int = 100) -> list[TaskRecord]:

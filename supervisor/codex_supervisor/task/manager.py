@@ -19,10 +19,10 @@ from codex_supervisor.config.tasks import TaskEngine
 from codex_supervisor.failpoints import reach
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.fleet import Fleet
-from codex_supervisor.task.attempt import Attempt, Bench, remove_instance
-from codex_supervisor.task.contract import Engine
+from codex_supervisor.task.attempt import STOPPED, Attempt, Bench, remove_instance
+from codex_supervisor.task.contract import Engine, NameTaken
 from codex_supervisor.task.mirror import Mirror
-from codex_supervisor.task.opening import policy_of
+from codex_supervisor.task.opening import policy_of, seat_of
 from codex_supervisor.task.records import Claim, TaskRecord, TaskRequest, TaskState, Worker
 from codex_supervisor.task.rules import NS
 from codex_supervisor.task.worktree import remove_worktree
@@ -35,6 +35,10 @@ _LEASE_MIN_S = 5.0
 
 # Longest time without a look for work, where no news came.
 _SAFETY_S = 30.0
+
+# Our name in a queue of many machines is kept for so long: what a machine waits at most that died and comes back.
+_NAME_S = 30.0
+_NAME_RENEWED_S = _NAME_S / 3
 
 # While the supervisor drains: its end is not told.
 _DRAINING_S = 1.0
@@ -53,6 +57,7 @@ _PRUNED_AT_ONCE = 500
 # What a service manager waits for the end is longer.
 _GIVE_BACK_TIMEOUT_S = 15.0
 _REMOVED_TIMEOUT_S = 10.0
+_LEAVE_TIMEOUT_S = 2.0
 
 
 class TaskManager:
@@ -88,7 +93,11 @@ class TaskManager:
         self._on_trouble = on_trouble
         self._trouble = ""
         self._stopping = False
+        self._seat = seat_of(self._house.paths)
+        self._enrolled_at: float | None = None
         self._taken_over = False
+        self._claims_known = True
+        """No claim may have been made whose answer was lost."""
         self._loops: list[asyncio.Task[None]] = []
         self._kept_trees: frozenset[str] = frozenset()
         self._tidy = asyncio.Event()
@@ -166,18 +175,25 @@ class TaskManager:
             self._loops[0].cancel()
         # A child that is being ended is ended: whoever freezes its instance now would leave it half way.
         await self._wait_until(lambda: not any(attempt.over for attempt in self._attempts.values()), _REMOVED_TIMEOUT_S)
-        if not self._attempts:
-            return
-        if self.engine.name == "sqlite" or replaced:
-            _log.info("tasks_left_running", extra={"tasks": sorted(self._attempts)})
+        # An engine that is away takes nothing back: the next supervisor here does, or another one when the leases end.
+        if self.engine.name == "sqlite" or replaced or self._trouble:
+            if self._attempts:
+                _log.info("tasks_left_running", extra={"tasks": sorted(self._attempts)})
             return
         for attempt in list(self._attempts.values()):
-            attempt.give_back("its supervisor was stopped")
-        if not await self._wait_until(lambda: not self._attempts, _GIVE_BACK_TIMEOUT_S):
-            # Their leases end by themselves.
+            attempt.give_back(STOPPED)
+        await self._wait_until(self._none_to_give_back, _GIVE_BACK_TIMEOUT_S)
+        if self._attempts:
             _log.warning("tasks_not_given_back", extra={"tasks": sorted(self._attempts)})
+            return
+        with contextlib.suppress(CodexError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self.engine.leave(self.worker)
 
-    async def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+    def _none_to_give_back(self) -> bool:
+        return all(attempt.waits_for_engine for attempt in self._attempts.values())
+
+    async def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -185,7 +201,6 @@ class TaskManager:
                     if reached():
                         break
                     await news.wait()
-        return reached()
 
     def _lease_s(self) -> float:
         return max(_LEASE_MIN_S, _LEASE_BEATS * self._house.config.tasks.heartbeat_interval)
@@ -195,10 +210,11 @@ class TaskManager:
     async def _claim_for_ever(self) -> None:
         while True:
             try:
-                if not self._taken_over:
+                await self._enrol()
+                if not (self._taken_over and self._claims_known):
                     await self._take_over()
                 await self._claim_until_full_and_wait()
-            except (StoreUnavailable, LimitExceeded) as error:
+            except (NameTaken, StoreUnavailable, LimitExceeded) as error:
                 self._tell_trouble(str(error))
                 await asyncio.sleep(_RETRY_S)
 
@@ -207,13 +223,22 @@ class TaskManager:
             self._trouble = why
             self._on_trouble(why)
 
+    async def _enrol(self) -> None:
+        now = self._house.clock.monotonic()
+        if self._enrolled_at is None or now >= self._enrolled_at + _NAME_RENEWED_S:
+            self._enrolled_at = None
+            await self.engine.enrol(self.worker, self._seat, for_s=_NAME_S)
+            self._enrolled_at = now
+
     async def _take_over(self) -> None:
-        claims = await self.engine.take_over(self.worker, lease_s=self._lease_s())
-        self._taken_over = True
+        claims = await self.engine.take_over(self.worker, lease_s=self._lease_s(), known=self._attempts)
+        self._claims_known = True
         for claim in claims:
             _log.info("task_taken_over", extra={"task": claim.id, "instance": claim.record.status.instance})
             self._begin(claim)
-        self._house.tasks.start(self._sweep(), "sweep instances of tasks")
+        if not self._taken_over:
+            self._taken_over = True
+            self._house.tasks.start(self._sweep(), "sweep instances of tasks")
 
     async def _sweep(self) -> None:
         """Remove instances of attempts that are over, or are somebody else's by now."""
@@ -235,9 +260,11 @@ class TaskManager:
             # The embedded engine has one worker, and that takes its own over.
             await self.engine.reclaim()
         while self._has_room():
+            self._claims_known = False
             claim = await self.engine.claim(
                 self.worker, lease_s=self._lease_s(), queues=tasks.queues, labels=tasks.labels
             )
+            self._claims_known = True
             if claim is None:
                 break
             reach("task-claimed")
@@ -245,6 +272,8 @@ class TaskManager:
             self._begin(claim)
         self._tell_trouble("")
         timeout_s = _DRAINING_S if self._asks.draining else _SAFETY_S
+        if tasks.engine is not TaskEngine.SQLITE:
+            timeout_s = min(timeout_s, _NAME_RENEWED_S)
         if due_s is not None and self._has_room():
             timeout_s = min(timeout_s, due_s)
         await _first_of(work, slots, timeout_s=max(_BREATH_S, timeout_s))
@@ -265,6 +294,7 @@ class TaskManager:
             mirror=self._mirror,
             worktrees=self._worktrees,
             lease_s=self._lease_s(),
+            on_wait=self._slots.tell,
         )
         attempt = self._attempts[claim.id] = Attempt(claim, bench)
         self._mirror.open(claim.id)

@@ -14,9 +14,10 @@ from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths, read_private_file
 from codex_control.service.clock import Clock
 
+from codex_supervisor.child.processes import boot_id
 from codex_supervisor.config.tasks import TaskEngine, TasksConfig
 from codex_supervisor.task.contract import Engine
-from codex_supervisor.task.records import Policy, Worker
+from codex_supervisor.task.records import Policy, Seat, Worker
 
 _MAX_DSN_BYTES = 4096
 
@@ -40,6 +41,13 @@ def worker_of(tasks: TasksConfig) -> Worker:
         return Worker("local", run)
     host = re.sub(r"[^A-Za-z0-9_.-]+", "-", socket.gethostname()).strip("-.") or "host"
     return Worker(tasks.worker or f"{host[:50]}.{os.getuid()}", run)
+
+
+def seat_of(paths: Paths) -> Seat:
+    """Return where this supervisor runs. Its lock on the state directory says that no other one runs there."""
+    state = paths.state_dir.stat()
+    where = f"on {socket.gethostname()}, with its state in {paths.state_dir}"
+    return Seat(f"{boot_id()}:{state.st_dev}:{state.st_ino}", where)
 
 
 async def open_engine(

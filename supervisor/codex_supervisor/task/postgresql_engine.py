@@ -33,6 +33,7 @@ from codex_supervisor.task.records import (
     Note,
     Policy,
     Renewal,
+    Seat,
     TaskPage,
     TaskRecord,
     TaskRequest,
@@ -324,20 +325,38 @@ class PostgresqlEngine:
 
         return await self._write(work)
 
-    async def take_over(self, worker: Worker, *, lease_s: float) -> list[Claim]:
+    async def enrol(self, worker: Worker, seat: Seat, *, for_s: float) -> None:
+        """See `Engine.enrol`. After the database was away no name is free for `for_s`: nobody could keep it."""
+        reachable_for_s = self._database.reachable_for_s()
+
+        kept = reachable_for_s is not None and reachable_for_s < for_s
+
+        async def work(transaction: Transaction) -> None:
+            until_ns = transaction.now_ns + int(for_s * NS)
+            await transaction.enrol(worker, seat, until_ns, free_before_ns=0 if kept else transaction.now_ns)
+
+        await self._write(work)
+
+    async def leave(self, worker: Worker) -> None:
+        """See `Engine.leave`."""
+        await self._write(lambda transaction: transaction.leave(worker))
+
+    async def take_over(self, worker: Worker, *, lease_s: float, known: Collection[str] | None = None) -> list[Claim]:
         """See `Engine.take_over`."""
         self._longest_lease_s = max(self._longest_lease_s, lease_s)
 
         async def work(transaction: Transaction) -> list[Claim]:
             found = await transaction.rows(
-                "SELECT number FROM tasks WHERE state = 'RUNNING' AND lease_worker = %s AND lease_run <> %s",
+                "SELECT number FROM tasks WHERE state = 'RUNNING' AND lease_worker = %s"
+                " AND (lease_run <> %s OR id <> ALL(%s::text[]))",
                 worker.name,
                 worker.run,
+                None if known is None else list(known),
             )
             claims = []
             for row in await transaction.lock_running([number for (number,) in found]):
                 lease = row.record.status.lease
-                if lease is None or lease.worker.name != worker.name or lease.worker.run == worker.run:
+                if lease is None or lease.worker.name != worker.name:
                     continue  # another one reclaimed it meanwhile
                 change = rules.taken_over(row.record, worker, lease_s, transaction.now_ns)
                 record = await transaction.apply(row, change)

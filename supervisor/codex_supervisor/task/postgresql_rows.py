@@ -31,13 +31,14 @@ from codex_supervisor.task.records import (
     LISTED_CHARS,
     Claim,
     Policy,
+    Seat,
     TaskRecord,
     TaskRequest,
     TaskState,
     TaskStatus,
     Worker,
 )
-from codex_supervisor.task.refusals import unknown
+from codex_supervisor.task.refusals import name_taken, unknown
 from codex_supervisor.task.rules import NS, Change
 from codex_supervisor.task.signals import Told
 
@@ -111,6 +112,29 @@ class Transaction:
         record = TaskRecord(task_id, found[0][0], request, TaskStatus())
         await self._set_waits(record.number, change.status, parents)
         return await self.apply(Row(record, route=route), change)
+
+    async def enrol(self, worker: Worker, seat: Seat, until_ns: int, *, free_before_ns: int) -> None:
+        """Keep the worker's name until then. Raises `NameTaken` where another seat has it at `free_before_ns`."""
+        taken = await self.rows(
+            "INSERT INTO workers AS present (name, run, seat, host, until_ns) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET run = excluded.run, seat = excluded.seat, host = excluded.host,"
+            " until_ns = excluded.until_ns"
+            " WHERE present.run = excluded.run OR present.seat = excluded.seat OR present.until_ns <= %s"
+            " RETURNING name",
+            worker.name,
+            worker.run,
+            seat.key,
+            seat.where,
+            until_ns,
+            free_before_ns,
+        )
+        if not taken:
+            present = await self.rows("SELECT host FROM workers WHERE name = %s", worker.name)
+            raise name_taken(worker, present[0][0] if present else "another machine")
+
+    async def leave(self, worker: Worker) -> None:
+        """Give the worker's name free."""
+        await self.rows("DELETE FROM workers WHERE name = %s AND run = %s", worker.name, worker.run)
 
     async def lock(self, task_id: str) -> Row:
         """Return a task for a change. Raises `NotFound`."""

@@ -79,7 +79,18 @@ CREATE TABLE routes (
 );
 """
 
-MIGRATIONS: tuple[LiteralString, ...] = (_V1,)
+# Who works under a name: for as long as it says so itself.
+_V2: LiteralString = """
+CREATE TABLE workers (
+  name text PRIMARY KEY,
+  run text NOT NULL,
+  seat text NOT NULL,
+  host text NOT NULL,
+  until_ns bigint NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[LiteralString, ...] = (_V1, _V2)
 """Step N (from 1) leads from schema N-1 to schema N. A released step never changes; a new one is added behind it."""
 
 # Any number that nobody else is likely to lock; one for all schemas of a database.

@@ -162,6 +162,15 @@ class Worker(msgspec.Struct, frozen=True):
     """New with every start."""
 
 
+class Seat(msgspec.Struct, frozen=True):
+    """Where a worker runs, so that two of one name are told apart from two runs of one."""
+
+    key: str
+    """Machine, its boot, and state directory: of two runs with the same one the earlier is over."""
+    where: str
+    """Host and state directory, for people."""
+
+
 class Lease(msgspec.Struct, frozen=True):
     """Who has a running task, and until when if it gives no sign of life."""
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from codex_control.errors import NotFound, WrongState
 
-from codex_supervisor.task.contract import IdTaken
-from codex_supervisor.task.records import TaskRecord
+from codex_supervisor.task.contract import IdTaken, NameTaken
+from codex_supervisor.task.records import TaskRecord, Worker
 
 
 def unknown(task_id: str) -> NotFound:
@@ -25,6 +25,15 @@ def id_taken(task_id: str, present: TaskRecord) -> IdTaken:
         what=f"there is a task {task_id} already",
         why=f"it is {present.state} and asks for something else",
         next_step="choose another id, or submit exactly what was submitted before",
+    )
+
+
+def name_taken(worker: Worker, where: str) -> NameTaken:
+    """The error for a name that another supervisor works under."""
+    return NameTaken(
+        what=f"no task runs here: another supervisor works under the name {worker.name!r}",
+        why=f"it is {where}, and of two with one name each would take the other's tasks for its own",
+        next_step="give this one a name of its own (tasks.worker) and restart it; or stop the other one",
     )
 
 

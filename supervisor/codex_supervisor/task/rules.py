@@ -104,13 +104,15 @@ def claimed(record: TaskRecord, worker: Worker, lease_s: float, policy: Policy, 
 
 
 def taken_over(record: TaskRecord, worker: Worker, lease_s: float, now_ns: int) -> Change:
-    """The next run of the supervisor that had the task goes on with it: a new token, the same attempt."""
+    """The supervisor that has the task, or its next run, goes on with it: a new token, the same attempt."""
     status = record.status
-    if status.lease is None or status.lease.worker.name != worker.name or status.lease.worker.run == worker.run:
-        raise WrongState(what=f"task {record.id} is not of an earlier run of {worker.name}")
+    if status.lease is None or status.lease.worker.name != worker.name:
+        raise WrongState(what=f"task {record.id} is not of {worker.name}")
+    restarted = status.lease.worker.run != worker.run
+    text = "taken over after a restart of the supervisor" if restarted else "taken over after a lost connection"
     return Change(
         replace(status, token=status.token + 1, lease=Lease(worker, now_ns + int(lease_s * NS))),
-        (NewEvent(EventKind.CHANGED, text="taken over after a restart of the supervisor", state=TaskState.RUNNING),),
+        (NewEvent(EventKind.CHANGED, text=text, state=TaskState.RUNNING),),
     )
 
 

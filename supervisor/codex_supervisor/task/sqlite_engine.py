@@ -30,6 +30,7 @@ from codex_supervisor.task.records import (
     Note,
     Policy,
     Renewal,
+    Seat,
     TaskPage,
     TaskRecord,
     TaskRequest,
@@ -367,15 +368,22 @@ class SqliteEngine:
 
         return await self._write("give back", work, durable=True)
 
-    async def take_over(self, worker: Worker, *, lease_s: float) -> list[Claim]:
+    async def enrol(self, worker: Worker, seat: Seat, *, for_s: float) -> None:
+        """See `Engine.enrol`. Nobody else can have the database: there is a lock on the state directory."""
+
+    async def leave(self, worker: Worker) -> None:
+        """See `Engine.leave`."""
+
+    async def take_over(self, worker: Worker, *, lease_s: float, known: Collection[str] | None = None) -> list[Claim]:
         """See `Engine.take_over`."""
 
         def work(transaction: Transaction) -> list[Claim]:
             claims = []
             found = transaction.db.execute(
                 "SELECT number FROM tasks INDEXED BY tasks_running"
-                " WHERE state = 'RUNNING' AND lease_worker = ? AND lease_run <> ?",
-                (worker.name, worker.run),
+                " WHERE state = 'RUNNING' AND lease_worker = ?1 AND (lease_run <> ?2"
+                " OR (?3 IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?3))))",
+                (worker.name, worker.run, None if known is None else json.dumps(list(known))),
             ).fetchall()
             for (number,) in found:
                 row = transaction.load_number(number)

@@ -242,6 +242,19 @@ async def test_the_next_run_of_a_worker_takes_its_tasks_over(opening: Opening) -
     assert (await engine.finish(found, COMPLETED)).state is TaskState.DONE
 
 
+async def test_a_claim_whose_answer_was_lost_is_found_again(engine: Engine) -> None:
+    for task_id in ("heard", "lost", "other"):
+        await submit(engine, task_id)
+    heard, lost = await claim(engine, ALICE), await claim(engine, ALICE)
+    await claim(engine, BOB)
+    assert await engine.take_over(ALICE, lease_s=30, known=["heard", "lost"]) == []
+    (found,) = await engine.take_over(ALICE, lease_s=30, known=["heard"])
+    assert (found.id, found.record.status.attempt) == ("lost", 1)
+    with pytest.raises(LeaseLost):
+        await engine.renew(lost, lease_s=30)
+    await engine.renew(heard, lease_s=30)
+
+
 async def test_a_heartbeat_is_an_event_and_a_time(engine: Engine, clock: TurningClock) -> None:
     await submit(engine, "T-1")
     found = await claim(engine)

@@ -10,16 +10,17 @@ from contextlib import AsyncExitStack, suppress
 import psycopg
 import pytest
 from codex_control.errors import BadConfig, StoreUnavailable
-from codex_supervisor.task.contract import LeaseLost
+from codex_supervisor.task.contract import LeaseLost, NameTaken
 from codex_supervisor.task.following import wait
 from codex_supervisor.task.postgresql_engine import PostgresqlEngine
-from codex_supervisor.task.postgresql_schema import queue_steps, version_numbers
+from codex_supervisor.task.postgresql_schema import MIGRATIONS, queue_steps, version_numbers
 from codex_supervisor.task.records import (
     AttemptEnd,
     Claim,
     EventKind,
     NewEvent,
     Note,
+    Seat,
     TaskOutcome,
     TaskRequest,
     TaskResult,
@@ -177,6 +178,32 @@ async def test_long_names_and_strange_texts(engines: list[PostgresqlEngine]) -> 
     assert (ended.status.error, ended.status.result.answer) == ("no\0", "\0")
 
 
+async def test_two_machines_cannot_work_under_one_name(
+    engines: list[PostgresqlEngine], tables: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    one, other, _ = engines
+    here, there = Seat("boot-1", "on host-1"), Seat("boot-2", "on host-2")
+    clone = Worker("alice", "clone")
+    await one.enrol(ALICE, here, for_s=30)
+    with pytest.raises(NameTaken, match="on host-1") as raised:
+        await other.enrol(clone, there, for_s=30)
+    assert "tasks.worker" in raised.value.next_step
+    await other.enrol(Worker("bob", "1"), there, for_s=30)
+    again = Worker("alice", "2")
+    await one.enrol(again, here, for_s=30)  # a restart after a crash, at once
+    await one.enrol(again, here, for_s=30)
+    await one.leave(ALICE)  # an earlier run has nothing to say any more
+    with pytest.raises(NameTaken):
+        await other.enrol(clone, there, for_s=30)
+    await one.leave(again)
+    await other.enrol(clone, there, for_s=30)
+    # A machine that is gone keeps its name for a short time only.
+    tables.execute("UPDATE workers SET until_ns = 0 WHERE name = 'alice'")
+    await one.enrol(again, here, for_s=30)
+    with pytest.raises(NameTaken, match="on host-1"):
+        await other.enrol(clone, there, for_s=30)
+
+
 async def test_a_job_that_was_moved_by_hand_starts_nothing_twice(
     engines: list[PostgresqlEngine], tables: psycopg.Connection[tuple[object, ...]]
 ) -> None:
@@ -206,6 +233,17 @@ async def test_a_newer_schema_is_refused_and_left_alone(
     finally:
         await late.close()
     assert tables.execute("SELECT count(*) FROM tasks").fetchone() == (1,)
+
+
+async def test_tables_of_an_earlier_version_are_brought_up_to_date(
+    engines: list[PostgresqlEngine], tables: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    await engines[0].submit("T-1", ASKING)
+    tables.execute("DROP TABLE workers")
+    tables.execute("UPDATE schema_version SET tasks = 1")
+    await engines[1].enrol(ALICE, Seat("boot-1", "on host-1"), for_s=30)
+    assert (await engines[1].get("T-1")).state is TaskState.PENDING
+    assert tables.execute("SELECT tasks FROM schema_version").fetchone() == (len(MIGRATIONS),)
 
 
 def test_procrastinate_s_tables_are_brought_up_to_date_from_where_they_are() -> None:
