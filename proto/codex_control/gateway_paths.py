@@ -4,13 +4,13 @@ whose children may use it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from codex_control.paths import xdg_places
+from codex_control.service.lock_holder import holder_of
 
 NAME = "codex-gateway"
 
@@ -74,29 +74,4 @@ class GatewayPaths:
 
 def running_pid(paths: GatewayPaths) -> int | None:
     """Return the process that holds the gateway's lock; None where no gateway runs."""
-    try:
-        descriptor = os.open(paths.lock_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        text = os.read(descriptor, 32).strip()
-        if not text.isdigit() or not _lives(int(text)):
-            return None
-        # Only now: for this moment a gateway that starts could not take its lock.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(text)
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    return holder_of(paths.lock_file)

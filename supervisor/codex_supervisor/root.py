@@ -25,7 +25,7 @@ HELP = {
     "doctor": "Check the surroundings, without the service.",
     "install": "Install the service for this user.",
     "uninstall": "Stop the service and remove it.",
-    "status": "Show what the service manager knows of the service.",
+    "status": "Show whether the service runs, and what manages it.",
     "version": "Print the version.",
 }
 
@@ -43,6 +43,7 @@ def cli() -> None:
 
     This is the service and what installs it; codexctl asks it.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 service manager not reachable, 9 wrong configuration or surroundings,
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the service does not run or its manager cannot be
+    reached, 9 wrong configuration or surroundings,
     10 another supervisor runs, 130 stopped with Ctrl-C.
     """

@@ -43,7 +43,7 @@ class Person:
 
     def status(self) -> dict[str, object]:
         """What `codex-supervisor status` says."""
-        found: dict[str, object] = json.loads(self.types("codex-supervisor", "status", "--json"))
+        found: dict[str, object] = json.loads(self.tries("codex-supervisor", "status", "--json").stdout)
         return found
 
     def configures(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from codex_control import __version__
 from codex_control.errors import Exit
+from codex_control.service.lock import SupervisorLock
 from codex_supervisor.config.reading import load_config
 from codex_supervisor.config.reference import config_reference
 from codex_supervisor.root import COMMANDS, HELP, cli
@@ -174,6 +176,27 @@ def test_the_doctor_tells_of_a_wrong_configuration_and_goes_on(
     assert results["Codex"]["status"] == "ok"
     assert results["login"]["status"] == "ok"
     assert {"PATH", "CODEX_HOME", "sandbox", "disk", "clock"} <= set(results)
+
+
+def test_without_a_service_manager_the_status_tells_what_is_and_what_is_not(run: Run, tmp_path: Path) -> None:
+    places = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CODEX_SUPERVISOR_RUNTIME_DIR": str(tmp_path)}
+    done = run("status", environment=places)
+    assert done.returncode == Exit.UNAVAILABLE
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
+    assert (lines["running"], lines["manager"], lines["installed"]) == ("no", "none", "no")
+    assert lines["why"]
+    assert done.stderr == (
+        "  next: `codexctl start` runs it in the background, `codex-supervisor serve` in the foreground\n"
+    )
+    lock = SupervisorLock(tmp_path / "supervisor.lock")
+    lock.acquire()
+    try:
+        done = run("status", "--json", environment=places)
+    finally:
+        lock.release()
+    shown = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert (shown["running"], shown["pid"], shown["manager"]) == (True, os.getpid(), "none")
 
 
 def test_the_doctors_lines_are_for_people(run: Run, config_file: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from codex_control.errors import CodexError
 from codex_control.service import launchd, systemd
+from codex_control.service.lock_holder import holder_of
 from codex_control.service.own_file import Owner, owner_of
 from codex_control.service.plan import Plan, carry_out, describe
 
@@ -61,6 +63,21 @@ def perform(plan: Plan, *, dry_run: bool, force: bool, done: str) -> None:
         click.echo(f"note: {note}", err=True)
 
 
+def known_state(service: Service, lock_file: Path) -> dict[str, Any]:
+    """What can be known of `service`, also where no service manager can be asked (`manager` is none, `why` says why).
+
+    `running` and `pid` are true of one that was started by hand, too.
+    """
+    try:
+        managed = managed_state(service)
+    except CodexError as error:
+        file = service.agent_file if under_launchd() else systemd.unit_dir(os.environ) / service.unit
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        managed = {"manager": "none", "why": why, **_installed(file, loaded=False)}
+    pid = managed.pop("pid", 0) or holder_of(lock_file) or 0
+    return {"running": pid > 0, "pid": pid, **managed}
+
+
 def managed_state(service: Service) -> dict[str, Any]:
     """What the service manager knows of `service`. Raises `ServiceUnavailable`."""
     if under_launchd():
@@ -73,13 +90,14 @@ def managed_state(service: Service) -> dict[str, Any]:
 
 
 def show_state(found: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print what `managed_state` found."""
+    """Print what `known_state` found."""
     if as_json:
         click.echo(json.dumps(found))
         return
     width = max(map(len, found))
     for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+        text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+        click.echo(f"{name.replace('_', ' '):<{width}}  {text}")
 
 
 def _installed(file: Path, loaded: bool) -> dict[str, str]:

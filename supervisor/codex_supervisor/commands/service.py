@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import click
+from codex_control.errors import Exit
 from codex_control.paths import Paths
 from codex_control.service import systemd
 from codex_control.service.managing import (
     Service,
-    managed_state,
+    known_state,
     perform,
     show_state,
     systemd_version,
@@ -62,6 +65,21 @@ def uninstall(dry_run: bool, force: bool) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def status(as_json: bool) -> None:
-    """Show what the service manager knows of the service."""
-    show_state(managed_state(SERVICE), as_json=as_json)
+def status(as_json: bool) -> int:
+    """Show whether the service runs, and what the service manager knows of it.
+
+    Ends with 0 where it runs, whatever started it, else with 3. codexctl status shows what it does.
+    """
+    found = known_state(SERVICE, Paths.from_environment().lock_file)
+    show_state(found, as_json=as_json)
+    if not found["running"]:
+        click.echo(f"  next: {_start_hint(found)}", err=True)
+    return int(Exit.OK if found["running"] else Exit.UNAVAILABLE)
+
+
+def _start_hint(found: Mapping[str, Any]) -> str:
+    if found["manager"] == "none":
+        return "`codexctl start` runs it in the background, `codex-supervisor serve` in the foreground"
+    if found["installed"] == "no":
+        return "`codex-supervisor install --now` installs and starts it"
+    return "`codexctl start` starts it; its log says why it ended (journalctl --user -u codex-supervisor)"
