@@ -131,6 +131,8 @@ class _Load:
 
     async def run(self, plan: Plan) -> Measured:
         url = urlsplit(plan.url)
+        assert url.hostname
+        assert url.port
         loop = asyncio.get_running_loop()
         for _ in range(plan.connections):
             await loop.create_connection(lambda: _Client(self), url.hostname, url.port)

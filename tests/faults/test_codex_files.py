@@ -88,5 +88,5 @@ async def test_a_conversation_whose_file_is_gone_begins_anew_and_says_so(supervi
         turn = await asked.turn()
     assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
     assert turn.thread_id != first.thread_id
-    warnings = [event.warning.message for event in asked.events if event.HasField("warning")]
+    warnings = [event.warning.message for event in asked.events if event.HasField("warning")]  # type: ignore[attr-defined]
     assert any(first.thread_id in warning and "a new one begins" in warning for warning in warnings), warnings

@@ -82,7 +82,7 @@ async def test_a_stalled_turn_is_reported_and_goes_on(with_codex: Supervise, stu
     stub_model.script(Text("begun "), gate.step, Text("and ended"))
     async with with_codex({"turns": {"stall_after": 1}}) as supervisor, asking(supervisor, "slow") as asked:
         warning = await asked.reached("warning")
-        assert "nothing has come from Codex for 1 s" in warning.warning.message
+        assert "nothing has come from Codex for 1 s" in warning.warning.message  # type: ignore[attr-defined]
         gate.release()
         turn = await asked.turn()
         assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "begun and ended")

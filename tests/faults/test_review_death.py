@@ -65,7 +65,8 @@ async def attached(supervisor: RunningSupervisor, request_id: str) -> turns_pb2.
     request = turns_pb2.AttachRequest(turn_id=request_id)
     events = [answer.event async for answer in supervisor.client.turns.Attach(request, timeout=40)]
     assert [event.HasField("ended") for event in events].count(True) == 1
-    return events[-1].ended.turn
+    turn: turns_pb2.Turn = events[-1].ended.turn
+    return turn
 
 
 @pytest.mark.parametrize("policy", [instances_pb2.ON_INTERRUPTED_CONTINUE, instances_pb2.ON_INTERRUPTED_REPLAY])

@@ -67,7 +67,9 @@ class GatewayProgram:
     async def start(self, *arguments: str) -> None:
         """`codex-gateway serve`, until it listens."""
         self.process = await asyncio.create_subprocess_exec(
-            *(PROGRAM, "serve", *arguments),
+            PROGRAM,
+            "serve",
+            *arguments,
             env=self.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -90,7 +92,8 @@ class GatewayProgram:
     async def run(self, *arguments: str, **environment: str) -> Ran:
         """Run a command to its end."""
         process = await asyncio.create_subprocess_exec(
-            *(PROGRAM, *arguments),
+            PROGRAM,
+            *arguments,
             env=self.environment | environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

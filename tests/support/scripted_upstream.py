@@ -173,18 +173,18 @@ def _responses(turn: Turn, number: str, model: str) -> Iterator[bytes]:
             items.append({"type": "function_call", "arguments": _arguments(use, wrapped=False), **call})
     for index, item in enumerate(items):
         item["id"] = f"item_{number}_{index}"
-        place = {"output_index": index, "item_id": item["id"]}
-        begun = {
+        where = {"output_index": index, "item_id": item["id"]}
+        begun: dict[str, Any] = {
             key: [] if key == "content" else "" if key in ("arguments", "input") else value
             for key, value in item.items()
         }
         yield _sse({"type": "response.output_item.added", "output_index": index, "item": begun})
         if item["type"] == "message":
             for piece in _pieces(turn.text):
-                yield _sse({"type": "response.output_text.delta", **place, "content_index": 0, "delta": piece})
+                yield _sse({"type": "response.output_text.delta", **where, "content_index": 0, "delta": piece})
         if item["type"] == "function_call":
             for piece in _pieces(item["arguments"]):
-                yield _sse({"type": "response.function_call_arguments.delta", **place, "delta": piece})
+                yield _sse({"type": "response.function_call_arguments.delta", **where, "delta": piece})
         yield _sse({"type": "response.output_item.done", "output_index": index, "item": item})
     usage = {
         "input_tokens": 11,

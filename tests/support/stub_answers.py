@@ -220,7 +220,7 @@ def _chat_stream(text: str, count: int, model: str, number: str) -> _Parts:
 
 
 def _messages_stream(text: str, count: int, model: str) -> _Parts:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",

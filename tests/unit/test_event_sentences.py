@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 from pathlib import Path
+from typing import Any
 
 import codex_control
 import pytest
@@ -74,7 +75,7 @@ def told(name: str, level: str = "info", **fields: object) -> str | None:
         ),
     ],
 )
-def test_changes_of_state(fields: dict[str, object], sentence: str) -> None:
+def test_changes_of_state(fields: dict[str, Any], sentence: str) -> None:
     assert told("state_changed", instance="main", **fields) == sentence
 
 
@@ -207,7 +208,7 @@ def test_changes_of_state(fields: dict[str, object], sentence: str) -> None:
         ),
     ],
 )
-def test_what_else_is_decided(name: str, fields: dict[str, object], sentence: str) -> None:
+def test_what_else_is_decided(name: str, fields: dict[str, Any], sentence: str) -> None:
     assert told(name, instance="main", **fields) == sentence
 
 

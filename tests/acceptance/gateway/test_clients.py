@@ -64,9 +64,9 @@ async def gateway(
 async def recorded(gateway: GatewayProgram, number: int) -> list[dict[str, object]]:
     """The records, once there are `number` of them: they are written a moment after the answer."""
 
-    async def enough() -> list[dict[str, object]] | None:
+    async def enough() -> list[dict[str, object]]:
         found = (await gateway.done("requests", "--json")).lines
-        return found if len(found) >= number else None
+        return found if len(found) >= number else []
 
     return await wait_for(enough, what=f"{number} records")
 

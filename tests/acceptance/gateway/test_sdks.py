@@ -17,7 +17,7 @@ from tests.support.codex_home import codex_home_below
 from tests.support.gateway_program import GatewayProgram
 from tests.support.scripted_upstream import ScriptedUpstream, Turn, Use
 
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+PARAMETERS: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CALL = Use("weather", {"city": "東京"})
 
 
@@ -126,7 +126,8 @@ async def test_messages_stream_text_and_a_tool_call(anthropic: AsyncAnthropic, s
     ) as stream:
         message = await stream.get_final_message()
     said, call = message.content
-    assert (said.type, call.type) == ("text", "tool_use")
+    assert said.type == "text"
+    assert call.type == "tool_use"
     assert said.text == "Looking. "
     assert (call.name, call.input) == ("weather", {"city": "東京"})
     assert message.stop_reason == "tool_use"

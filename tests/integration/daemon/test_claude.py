@@ -73,7 +73,8 @@ async def ask(client: Client, session: str, prompt: str) -> turns_pb2.Turn:
     """Ask as a session."""
     request = client.request(prompt)
     request.instance.CopyFrom(of_session(session))
-    return [answer.event async for answer in client.turns.Ask(request)][-1].ended.turn
+    turn: turns_pb2.Turn = [answer.event async for answer in client.turns.Ask(request)][-1].ended.turn
+    return turn
 
 
 def of_session(session: str) -> instances_pb2.InstanceRef:

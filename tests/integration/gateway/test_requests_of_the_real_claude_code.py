@@ -36,7 +36,7 @@ async def requests_of_claude() -> AsyncIterator[list[dict[str, Any]]]:
             process = await asyncio.create_subprocess_exec(
                 *(str(program), "-p", "make it", "--allowedTools", "Bash(echo:*)"),
                 cwd=home.workspace,
-                env=home.environment(**stub.environment),
+                env=home.environment() | stub.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -86,7 +86,7 @@ async def test_what_goes_wrong_gives_no_tag_and_is_told(tagger: Tagger) -> None:
 
 
 async def test_an_expression_that_takes_for_ever_is_cut_off_and_the_next_one_works(tagger: Tagger) -> None:
-    assert await _tags(tagger, TaggingRule(tags=("warm",), user_message="a")) == ({"warm"}, ())
+    assert await _tags(tagger, TaggingRule(tags=("warm",), user_message="a")) == (frozenset({"warm"}), ())
     began = asyncio.get_running_loop().time()
     tags, notes = await _tags(
         tagger, TaggingRule(name="slow", tags=("x",), user_message="(a+)+$"), TaggingRule(tags=("y",), user_message="a")
@@ -107,4 +107,4 @@ async def test_closing_it_leaves_no_process(tagger: Tagger) -> None:
 async def test_questions_at_once_are_all_answered(tagger: Tagger) -> None:
     rule = TaggingRule(tags=("yes",), python="my_rules:yes")
     answers = await asyncio.gather(*(_tags(tagger, rule) for _ in range(20)))
-    assert all(answer == ({"yes"}, ()) for answer in answers)
+    assert all(answer == (frozenset({"yes"}), ()) for answer in answers)

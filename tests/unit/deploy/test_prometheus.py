@@ -207,7 +207,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{'fires' if case.fires else case.why or 'not'}")
 def test_alerts_fire_when_they_should(case: Case, promtool: str, tmp_path: Path) -> None:
-    story = {f"{PREFIX}_degraded{{{LABELS}}}": "0x300"} | case.story
+    story = {f"{PREFIX}_degraded{{{LABELS}}}": "0x300", **case.story}
     if case.alert != "CodexSupervisorDown":
         story |= one("up", "1x300")
     firing = f'count by (alertname) (ALERTS{{alertname="{case.alert}",alertstate="firing"}})'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -143,7 +144,7 @@ async def test_a_deadline_that_passes_is_counted_as_cancelled(served: Served) ->
 
 async def test_names_that_a_client_makes_up_are_not_counted(served: Served) -> None:
     for name in ("/codex_control.v1.Admin/Explode", "/no.such.Service/Method", "/x"):
-        call = served.channel.unary_unary(name)
+        call: Any = served.channel.unary_unary(name)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call(b"")
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -151,7 +152,7 @@ async def test_names_that_a_client_makes_up_are_not_counted(served: Served) -> N
 
 
 async def test_bytes_that_are_no_request_are_bad_input(served: Served) -> None:
-    call = served.channel.unary_unary(VERSION)
+    call: Any = served.channel.unary_unary(VERSION)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(b"\xff\xff\xff")
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -160,7 +161,7 @@ async def test_bytes_that_are_no_request_are_bad_input(served: Served) -> None:
 
 
 async def test_grpcs_own_services_pass_through_and_keep_their_codes(served: Served) -> None:
-    stub = health_pb2_grpc.HealthStub(served.channel)
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
     await stub.Check(health_pb2.HealthCheckRequest())
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub.Check(health_pb2.HealthCheckRequest(service="unknown"))
@@ -169,7 +170,8 @@ async def test_grpcs_own_services_pass_through_and_keep_their_codes(served: Serv
 
 
 async def test_a_watch_of_the_health_service_works(served: Served) -> None:
-    watch = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest())
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()
     await wait_for(lambda: [code for _, code, _ in served.calls] == ["CANCELLED"], 2.0, "the call to be counted")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from codex_control.errors import BadInput, CodexUnusable
@@ -47,9 +49,9 @@ from tests.unit.store.samples import opened
     ],
 )
 def test_every_word_has_its_number_and_every_number_its_word(
-    words: Words[int], configured: type, numbers: object
+    words: Words[int], configured: type[enum.StrEnum], numbers: Any
 ) -> None:
-    assert {words.number(word) for word in configured} == set(numbers.values()) - {0}  # type: ignore[attr-defined]
+    assert {words.number(word) for word in configured} == set(numbers.values()) - {0}
     for word in configured:
         assert words.inverse(words.number(word)) == word
         assert configured(words.inverse(words.number(word))) is word, (
@@ -114,7 +116,7 @@ async def test_every_state_has_its_number(shell: InstanceShell) -> None:
 
 async def test_a_detail_says_what_people_ask(shell: InstanceShell) -> None:
     now = shell.house.clock.monotonic()
-    details = {
+    details: dict[str, State] = {
         "waits for a restart": Failed("it died", math.inf),
         "it died; tried again in": Failed("it died", now + 100),
         "it died; started again in": Backoff(now + 5, "it died"),

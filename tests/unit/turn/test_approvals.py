@@ -21,7 +21,7 @@ from codex_supervisor.turn.approvals import Approvals
 
 AUTO, INTERACTIVE, DENY = ApprovalPolicy.AUTO, ApprovalPolicy.INTERACTIVE, ApprovalPolicy.DENY
 ACCEPT, DECLINE = turns_pb2.DECISION_ACCEPT, turns_pb2.DECISION_DECLINE
-PLACE: dict[str, str] = {"thread_id": "thread", "turn_id": "codex-turn", "item_id": "item"}
+PLACE: dict[str, Any] = {"thread_id": "thread", "turn_id": "codex-turn", "item_id": "item"}
 TIMEOUT_S = 300.0
 
 COMMAND = asked.CommandExecutionRequestApprovalParams(**PLACE, command="rm -r build", cwd="/w", reason="to clean up")

@@ -161,7 +161,7 @@ def test_tools_are_told_at_their_start_and_their_end(item: ThreadItem, kind: str
 
 def test_what_is_of_no_use_or_of_a_newer_codex_says_nothing() -> None:
     draft = new_draft()
-    reports = [
+    reports: list[told.Notification] = [
         started(user("turn-1")),
         completed(PlanItem(id="p", text="a plan")),
         completed(OtherItem(id="o", type="teleport")),
@@ -288,9 +288,15 @@ def test_a_message_that_was_missed_in_part_is_told_whole_at_its_end() -> None:
 def test_what_is_still_on_its_way_of_what_the_conversation_has_whole_says_nothing() -> None:
     draft = new_draft()
     tool = WebSearchItem(id="t", query="cats")
-    kept = [says("m1", "the answer"), command("c"), file_change("f", "/a"), tool, says("m2", "an aside", "commentary")]
+    kept: list[ThreadItem] = [
+        says("m1", "the answer"),
+        command("c"),
+        file_change("f", "/a"),
+        tool,
+        says("m2", "an aside", "commentary"),
+    ]
     assert len(draft.restore(kept)) == 5
-    late = [
+    late: list[told.Notification] = [
         started(says("m1", "", None)),
         delta("m1", "the answer"),
         started(command("c", "inProgress")),

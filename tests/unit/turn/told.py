@@ -17,7 +17,7 @@ from codex_supervisor.child.items import (
     UserMessageItem,
 )
 
-PLACE: dict[str, str] = {"thread_id": "thread", "turn_id": "codex-turn"}
+PLACE: dict[str, Any] = {"thread_id": "thread", "turn_id": "codex-turn"}
 
 
 def delta(item_id: str, text: str) -> told.AgentMessageDeltaNotification:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from codexctl.claude.settings_file import give_back, keep, restored, settings_path
 
-OURS = {"enabledPlugins": {}, "extraKnownMarketplaces": {}}
+OURS: dict[str, object] = {"enabledPlugins": {}, "extraKnownMarketplaces": {}}
 STRANGE = b'{\n  "theme": "dark",\n      "model":"opus"}'
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.sdk_params import chat_body, messages_body, responses_body, to_chat, to_messages, to_responses
@@ -25,17 +27,17 @@ MESSAGES = messages_body(
 
 
 @pytest.mark.parametrize("body", [CHAT, RESPONSES])
-def test_messages_gets_an_empty_object(body: dict) -> None:
+def test_messages_gets_an_empty_object(body: dict[str, Any]) -> None:
     assert to_messages(body)["messages"][1]["content"] == [{"type": "tool_use", "id": "c1", "name": "now", "input": {}}]
 
 
 @pytest.mark.parametrize("body", [MESSAGES, RESPONSES])
-def test_chat_gets_the_text_of_an_empty_object(body: dict) -> None:
+def test_chat_gets_the_text_of_an_empty_object(body: dict[str, Any]) -> None:
     assert to_chat(body)["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
 @pytest.mark.parametrize("body", [MESSAGES, CHAT])
-def test_responses_gets_the_text_of_an_empty_object(body: dict) -> None:
+def test_responses_gets_the_text_of_an_empty_object(body: dict[str, Any]) -> None:
     assert to_responses(body)["input"][1]["arguments"] == "{}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 
 from tests.support.sdk_params import chat_body, messages_body, sent, to_chat, to_responses
@@ -11,7 +13,7 @@ BILLING = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.1
 SYSTEM = {"type": "text", "text": "Be good.", "cache_control": MARK}
 
 
-def body(*messages: str, mark: dict | None = MARK, billing: str = "1f2e") -> dict:
+def body(*messages: str, mark: dict[str, str] | None = MARK, billing: str = "1f2e") -> dict[str, Any]:
     turns = [
         {"role": "user" if n % 2 == 0 else "assistant", "content": [{"type": "text", "text": text}]}
         for n, text in enumerate(messages)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from codex_gateway.dialect.convert import Dialect
 from codex_gateway.dialect.repair import GO_ON
@@ -30,7 +32,7 @@ ANSWER = {"role": "assistant", "content": "yes"}
         ),
     ],
 )
-def test_every_form_of_the_head_becomes_the_form_of_the_dialect(body: dict) -> None:
+def test_every_form_of_the_head_becomes_the_form_of_the_dialect(body: dict[str, Any]) -> None:
     client = Dialect.RESPONSES if "input" in body else Dialect.MESSAGES if "max_tokens" in body else Dialect.CHAT
     if client is not Dialect.CHAT:
         chat = to_chat(body)["messages"]

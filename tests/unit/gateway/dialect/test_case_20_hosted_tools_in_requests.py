@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,12 +29,12 @@ ALL = responses_body(
 )
 
 
-def names(body: dict) -> list[str]:
+def names(body: dict[str, Any]) -> list[str]:
     return [tool.get("name") or tool["function"]["name"] for tool in body["tools"]]
 
 
 @pytest.mark.parametrize("write", [to_chat, to_messages])
-def test_what_the_client_runs_is_bridged_and_the_rest_dropped(write) -> None:
+def test_what_the_client_runs_is_bridged_and_the_rest_dropped(write: Callable[[Any], dict[str, Any]]) -> None:
     assert names(write(ALL)) == ["local_shell", "tool_search", "f"]
 
 

@@ -10,7 +10,7 @@ from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 
 from tests.support.sdk_params import responses_body
 
-ITEMS = [
+ITEMS: list[dict[str, Any]] = [
     {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "one"}]},
     {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
 ]

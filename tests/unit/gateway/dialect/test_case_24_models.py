@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from anthropic.types import ModelInfo
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
@@ -39,7 +41,7 @@ def test_openais_form(dialect: Dialect) -> None:
     assert model_answer(MODELS[0], dialect)["created"] == 1_700_000_000
 
 
-BODIES = {
+BODIES: dict[Dialect, dict[str, Any]] = {
     Dialect.MESSAGES: {"model": "mine", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
     Dialect.CHAT: {"model": "mine", "messages": [{"role": "user", "content": "hi"}]},
     Dialect.RESPONSES: {"model": "mine", "input": "hi"},

@@ -12,6 +12,7 @@ from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.neutral import (
     ChoiceMode,
     FormatKind,
+    HostedTool,
     Image,
     Message,
     Part,
@@ -109,7 +110,10 @@ def meaning(request: Request) -> Any:
     return {
         "system": "\n\n".join(text.text for text in request.system),
         "turns": [(role, _joined(said)) for role, said in turns],
-        "tools": [(tool.name, tool.description, tool.parameters, bool(tool.strict)) for tool in request.tools],
+        "tools": [
+            tool if isinstance(tool, HostedTool) else (tool.name, tool.description, tool.parameters, bool(tool.strict))
+            for tool in request.tools
+        ],
         "choice": request.tool_choice and (request.tool_choice.mode, request.tool_choice.name),
         "sampling": (request.max_tokens, request.temperature, request.top_p),
         "format": request.response_format and request.response_format.schema,
@@ -144,7 +148,8 @@ def _joined(said: list[Any]) -> list[Any]:
 
 def written(request: Request, dialect: Dialect) -> dict[str, Any]:
     facts = Facts(dialect=dialect, model="m", native=True)
-    return json.loads(json.dumps(write(prepare(request, facts), facts)))
+    made: dict[str, Any] = json.loads(json.dumps(write(prepare(request, facts), facts)))
+    return made
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codex_gateway.config.model import ClientsConfig
 from codex_gateway.ingress.limits import Limits, Refused
 from codex_gateway.ingress.tokens import Role, Token
@@ -22,7 +24,7 @@ class Hand:
         return 20_000 * DAY_NS + int(self.at_s * 1e9)
 
 
-def token(**limits: int) -> Token:
+def token(**limits: Any) -> Token:
     return Token(name="one", role=Role.CLIENT, sha256="", **limits)
 
 

@@ -55,7 +55,7 @@ def test_a_conversation_without_a_name_is_known_by_its_beginning() -> None:
     assert of(_claude(1)) != of(_claude(1) | {"system": "be rude"})
     assert of(_claude(1)) != of({"model": "m", "messages": [{"role": "user", "content": "other"}]})
     chat = {"model": "m", "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}
-    more = chat | {"messages": [*chat["messages"], {"role": "assistant", "content": "a"}]}  # type: ignore[misc]
+    more = chat | {"messages": [*chat["messages"], {"role": "assistant", "content": "a"}]}
     assert conversation_id(Dialect.CHAT, {}, chat) == conversation_id(Dialect.CHAT, {}, more)
     responses = {"model": "m", "instructions": "i", "input": "u"}
     listed = responses | {"input": [{"role": "user", "content": "u"}]}

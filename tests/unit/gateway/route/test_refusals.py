@@ -247,7 +247,7 @@ def test_no_endpoint_with_tools_is_read_from_a_404() -> None:
     assert refusal.topic is Topic.TOOLS
 
 
-OTHER = [
+OTHER: list[object] = [
     _openai("max_tokens is too large: 100000. This model supports at most 4096 completion tokens.", param="max_tokens"),
     _openai("Invalid value: 'xhigh'. Supported values are: 'low', 'medium', and 'high'.", param="reasoning_effort"),
     _openai("Invalid schema for function 'Bash': schema must be a JSON Schema", param="tools[0].function.parameters"),
