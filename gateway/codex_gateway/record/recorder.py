@@ -214,14 +214,18 @@ class RequestLog:
         self._shown.difference_update(entry.id for entry in ended)
         if not ended and not long:
             return
-        table = [rows.row_of(entry, self._run, self._prices) for entry in (*ended, *long)]
         with_bodies = [entry for entry in ended if entry.body or any(one.sent or one.answer for one in entry.attempts)]
         try:
+            table = [rows.row_of(entry, self._run, self._prices) for entry in (*ended, *long)]
             await self._writer.call(
                 partial(_write, table, with_bodies, self._config.body_limit), cost_bytes=sum(map(_held_bytes, ended))
             )
         except CodexError as error:
             self._drop(len(ended), str(error))
+        except Exception:
+            # An entry that no row can hold: the requests after it must not go unrecorded.
+            _log.exception("records_not_written")
+            self._drop(len(ended), "an entry could not be written")
 
     def _drop(self, count: int, because: str) -> None:
         if self.dropped % 1000 == 0:

@@ -49,7 +49,8 @@ def conversation_id(dialect: Dialect, headers: Mapping[str, str], body: Mapping[
 def _by_header(headers: Mapping[str, str]) -> str:
     for name in _HEADERS:
         if value := headers.get(name):
-            return f"id:{value[:MAX_ID_CHARACTERS]}"
+            # Bytes that are no UTF-8 come as lone surrogates, which nothing can write.
+            return f"id:{value[:MAX_ID_CHARACTERS].encode(errors='backslashreplace').decode()}"
     return ""
 
 

@@ -6,10 +6,14 @@ from typing import Any
 
 from codex_gateway.dialect.neutral import JsonObject, Usage
 
+MAX_COUNT = 10**12
+"""More tokens are no number of tokens; sums of these fit into the records' 64 bits."""
+
 
 def count(value: object) -> int:
-    """A number of tokens: whatever an endpoint put there, at least 0."""
-    return max(0, int(value)) if isinstance(value, int | float) else 0
+    """A number of tokens: whatever an endpoint put there, from 0 to `MAX_COUNT`; 0 where it is no number."""
+    # NaN is neither below nor above anything.
+    return int(min(value, MAX_COUNT)) if isinstance(value, int | float) and value > 0 else 0
 
 
 def read_usage(usage: Any, service_tier: Any = None) -> Usage | None:

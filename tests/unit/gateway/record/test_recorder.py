@@ -209,3 +209,13 @@ async def test_a_request_by_name(recording: Log) -> None:
 def test_no_records_yet(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no records yet"), opened(tmp_path / "none.db"):
         pass
+
+
+async def test_an_entry_that_no_row_can_hold_costs_no_other_request_its_record(recording: Log) -> None:
+    recording.log.begun(broken := entry("broken", conversation="\udcff"))
+    recording.log.ended(broken)
+    await wait_for(lambda: recording.log.dropped == 1)
+    recording.log.begun(asked := entry("one"))
+    recording.log.ended(asked)
+    await wait_for(lambda: [one.id for one in read(recording.path)] == ["one"])
+    await recording.log.ping()
