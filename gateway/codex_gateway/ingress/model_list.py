@@ -82,8 +82,7 @@ class ModelList:
         known = self._forwarder.routes.learned.known(endpoint.name, "", wall_s)
         if known.models_missing:
             return ()
-        keys = [key for key in endpoint.auth.pool() if key.enabled]
-        source = keys[0] if keys else None
+        source = self._forwarder.routes.own_key(endpoint, self._clock.monotonic())
         key = await self._forwarder.key_texts.fetch(endpoint.name, source) if source is not None else ""
         target = self._forwarder.target(endpoint)
         dialect = endpoint.dialects[0]

@@ -140,8 +140,12 @@ class Breaker:
         settings = self._settings
         # The exponent is bounded: 2.0 ** 2000 is an error.
         wait_s = min(settings.open_for * 2.0 ** min(self._openings, 60), settings.open_for_max)
+        self.open_until(now_s + max(wait_s, at_least_s), why)
+
+    def open_until(self, until_s: float, why: str) -> None:
+        """Open it until a time that somebody else knows."""
         self._openings += 1
-        self._enter(Open(now_s + max(wait_s, at_least_s), why))
+        self._enter(Open(until_s, why))
 
     def reset(self) -> None:
         """Close it and forget."""

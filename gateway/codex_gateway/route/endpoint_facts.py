@@ -81,12 +81,3 @@ def auth_headers(endpoint: Endpoint, source: KeySource, known: Known, dialect: D
     if dialect is Dialect.MESSAGES:
         return (AuthHeader.X_API_KEY, AuthHeader.BEARER)
     return (AuthHeader.BEARER, AuthHeader.X_API_KEY)
-
-
-def header_of(way: AuthHeader, key: str) -> tuple[str, str]:
-    """Return name and value of the header that bears a key."""
-    match way:
-        case AuthHeader.X_API_KEY | AuthHeader.API_KEY | AuthHeader.X_GOOG_API_KEY:
-            return way.value, key
-        case AuthHeader.BEARER | AuthHeader.AUTO:
-            return "authorization", f"Bearer {key}"

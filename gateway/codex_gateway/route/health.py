@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,34 +53,6 @@ def is_healthy(status: int) -> bool:
     Any answer that is no failure of its own does: a 404 or a 405 comes from a server that works.
     """
     return 200 <= status < 500 and status not in (401, 402, 403, 407, 408, 425, 429)
-
-
-class HealthTimes:
-    """When each endpoint that is out was checked last."""
-
-    def __init__(self) -> None:
-        self._checked_s: dict[str, float] = {}
-
-    def due(self, out: Iterable[str], now_s: float, settings: HealthConfig) -> list[str]:
-        """Return the endpoints of `out` whose check is due, and note that they are being checked.
-
-        The first check comes one interval after the endpoint was first seen out.
-        """
-        names = list(out)
-        self._checked_s = {name: at for name, at in self._checked_s.items() if name in names}
-        due = []
-        for name in names:
-            last_s = self._checked_s.setdefault(name, now_s)
-            if settings.request is not HealthRequest.NONE and now_s - last_s >= settings.interval:
-                self._checked_s[name] = now_s
-                due.append(name)
-        return due
-
-    def next_s(self, out: Collection[str], now_s: float, settings: HealthConfig) -> float | None:
-        """Seconds until a check is due; None where none is."""
-        if settings.request is HealthRequest.NONE or not out:
-            return None
-        return max(0.0, min(self._checked_s.get(name, now_s) + settings.interval for name in out) - now_s)
 
 
 def model_of(endpoint: Endpoint) -> str:

@@ -29,7 +29,7 @@ class KeyTrouble(enum.Enum):
 
 
 OUT_FOR_S = {KeyTrouble.REFUSED: 3600.0, KeyTrouble.NO_BALANCE: 1800.0, KeyTrouble.RATE_LIMITED: 30.0}
-"""How long a key is out where the endpoint does not say: then one request tries it again."""
+"""How long a key is out where the endpoint does not say."""
 
 # Words of real answers. Anthropic: "Your credit balance is too low to access the Anthropic API" (400). OpenAI:
 # insufficient_quota "You exceeded your current quota" (429), billing_hard_limit_reached (400). DeepSeek: "Insufficient
@@ -97,11 +97,10 @@ class KeyPool:
         """Whether the endpoint is asked with a key, be it that none works now."""
         self._keys = {key.name: key for key in listed if key.enabled}
         self._disabled = [key for key in listed if not key.enabled]
-        self._out: dict[str, tuple[float, str]] = {}
         self.breakers = {name: Breaker(breaker) for name in self._keys}
 
     def __repr__(self) -> str:
-        return f"KeyPool({len(self._keys)} keys, out: {', '.join(self._out) or 'none'})"
+        return f"KeyPool({len(self._keys)} keys, {len(self._disabled)} disabled)"
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -132,16 +131,15 @@ class KeyPool:
         return names[-1]
 
     def out(self, name: str, trouble: KeyTrouble, now_s: float, for_s: float | None = None) -> None:
-        """Take a key out, for as long as the endpoint said, else as `OUT_FOR_S` says."""
+        """Take a key out, for as long as the endpoint said, else as `OUT_FOR_S` says. Then one request tries it out, as
+        a half-open breaker has it."""
         if name in self._keys:
-            self._out[name] = (now_s + (OUT_FOR_S[trouble] if for_s is None else for_s), trouble.value)
+            self.breakers[name].open_until(now_s + (OUT_FOR_S[trouble] if for_s is None else for_s), trouble.value)
 
     def restore(self, name: str | None = None) -> None:
         """Use a key again at once; all of them without a name."""
-        for one in [name] if name is not None else list(self._keys):
-            self._out.pop(one, None)
-            if one in self.breakers:
-                self.breakers[one].reset()
+        for one in [name] if name is not None else self.breakers:
+            self.breakers[one].reset()
 
     def back_in_s(self, now_s: float) -> float:
         """Seconds until a key may be used; 0 where one may."""
@@ -162,18 +160,11 @@ class KeyPool:
         return there + [KeyStatus(key.name, key.weight, False, 0.0, "it is disabled") for key in self._disabled]
 
     def _why_out(self, name: str, now_s: float) -> str:
-        until_s, why = self._out.get(name, (0.0, ""))
-        if why and now_s < until_s:
-            return why
-        self._out.pop(name, None)
         if self.breakers[name].passes(now_s):
             return ""
         state = self.breakers[name].state(now_s)
         return state.why if isinstance(state, Open) else "it is being tried out"
 
     def _wait_s(self, name: str, now_s: float) -> float:
-        if not self._why_out(name, now_s):
-            return 0.0
         state = self.breakers[name].state(now_s)
-        waits = [self._out.get(name, (now_s, ""))[0], state.until_s if isinstance(state, Open) else now_s]
-        return max(0.0, max(waits) - now_s)
+        return state.until_s - now_s if isinstance(state, Open) else 0.0

@@ -219,6 +219,12 @@ class Routes:
         """The model that an endpoint was asked for last; empty where it was not asked yet."""
         return self._ways[name].last_model if name in self._ways else ""
 
+    def own_key(self, endpoint: Endpoint, now_s: float) -> PoolKey | None:
+        """A key for a request of the gateway's own: one that works, where there is one; None where there is no key."""
+        there = [key for key in endpoint.auth.pool() if key.enabled]
+        works = self._ways[endpoint.name].keys.usable(now_s) if endpoint.name in self._ways else ()
+        return next((key for key in there if key.name in works), there[0] if there else None)
+
     def reset(self, names: Iterable[str] | None = None) -> list[str]:
         """Close breakers and bring keys back, of all endpoints where none is named. Returns the names it knew."""
         known = [name for name in (self._ways if names is None else names) if name in self._ways]

@@ -68,8 +68,7 @@ class HealthChecks:
         if endpoint is None:
             raise ValueError(f"there is no endpoint {check.endpoint}")
         target = self._forwarder.target(endpoint)
-        keys = [key for key in endpoint.auth.pool() if key.enabled]
-        source = keys[0] if keys else None
+        source = self._routes.own_key(endpoint, self._clock.monotonic())
         key = await self._forwarder.key_texts.fetch(endpoint.name, source) if source is not None else ""
         known = self._routes.learned.known(endpoint.name, "", self._clock.wall_ns() / 1e9)
         body = b"" if check.body is None else msgspec.json.encode(check.body)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from codex_gateway.config.endpoint import Auth, AuthHeader, ClientKind, Endpoint, Family, MaxTokensField, PoolKey
+from codex_gateway.config.endpoint import Auth, AuthHeader, Endpoint, Family, MaxTokensField
 from codex_gateway.config.model import HealthConfig, HealthRequest
 from codex_gateway.dialect.neutral import Dialect
 from codex_gateway.route.choose import Candidate
-from codex_gateway.route.endpoint_facts import auth_headers, facts_for, header_of, is_native
-from codex_gateway.route.health import HealthTimes, check_for, is_healthy
+from codex_gateway.route.endpoint_facts import auth_headers, facts_for, is_native
+from codex_gateway.route.health import check_for, is_healthy
 from codex_gateway.route.learned import MAX_FACTS_PER_ENDPOINT, NOTHING, Fact, Known, Learned, Topic
 from codex_gateway.route.refusals import Refusal
 
@@ -189,13 +189,6 @@ def test_keys_are_sent_as_configured_learned_or_usual(
     assert list(auth_headers(_endpoint(url, auth=auth), source, Known(auth_header=learned), dialect)) == ways
 
 
-def test_headers_of_keys() -> None:
-    assert header_of(AuthHeader.BEARER, "k") == ("authorization", "Bearer k")
-    assert header_of(AuthHeader.API_KEY, "k") == ("api-key", "k")
-    assert PoolKey(bearer="secret").source() == "bearer"
-    assert ClientKind.ANY in _endpoint().clients
-
-
 def test_checks_are_cheap_and_go_where_they_can() -> None:
     check = check_for(_endpoint(), HealthConfig(), NOTHING)
     assert check is not None
@@ -222,15 +215,3 @@ def test_checks_are_cheap_and_go_where_they_can() -> None:
 
 def test_answers_that_show_life() -> None:
     assert [status for status in (200, 400, 404, 401, 429, 500, 503, 529) if is_healthy(status)] == [200, 400, 404]
-
-
-def test_checks_come_one_interval_apart() -> None:
-    times, settings = HealthTimes(), HealthConfig(interval=30)
-    assert times.due(["a"], 0, settings) == []
-    assert times.next_s(["a"], 10, settings) == 20
-    assert times.due(["a", "b"], 30, settings) == ["a"]
-    assert times.due(["a", "b"], 59, settings) == []
-    assert times.due(["b"], 60, settings) == ["b"]
-    assert times.due(["a"], 61, settings) == []  # it was well in between
-    assert times.due(["a"], 500, HealthConfig(request=HealthRequest.NONE)) == []
-    assert times.next_s([], 0, settings) is None

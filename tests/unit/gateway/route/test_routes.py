@@ -73,6 +73,22 @@ def test_a_key_that_fails_does_not_take_the_endpoint_with_it() -> None:
     assert routes.out(2) == []
 
 
+def test_the_gateways_own_requests_take_a_key_that_works() -> None:
+    routes = _routes()
+    own = routes.own_key(A, 0)
+    assert own is not None
+    assert own.name == "k1"
+    while (leave := _leave(routes, "a", 0)).key != "k1":
+        routes.abandoned(leave, 0)
+    routes.key_failed(leave, 0, KeyTrouble.REFUSED)
+    own = routes.own_key(A, 1)
+    assert own is not None
+    assert own.name == "k2"
+    routes.key_failed(_leave(routes, "a", 1), 1, KeyTrouble.REFUSED)
+    assert routes.own_key(A, 2) is not None, "where none works one is shown all the same"
+    assert routes.own_key(C, 0) is None
+
+
 def test_keys_that_were_tried_are_not_given_again() -> None:
     routes = _routes()
     candidate = routes.choose(WANTED, 0, 0).candidates[0]
