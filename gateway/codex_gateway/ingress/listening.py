@@ -80,7 +80,6 @@ class Server(web.Server):
             request_factory=make,
             handler_cancellation=True,
             access_log=None,
-            keepalive_timeout=ingress.bounds.header_timeout,
             max_line_size=MAX_HEAD_LINE_BYTES,
             max_field_size=MAX_HEAD_LINE_BYTES,
             lingering_time=2.0,
@@ -89,7 +88,9 @@ class Server(web.Server):
 
     def __call__(self) -> RequestHandler:
         """See aiohttp: the handler of a new connection."""
-        return _Handler(self, loop=self._loop, **self._kwargs)
+        # As it is now: the configuration may have changed since the start.
+        now = {"keepalive_timeout": self._ingress.bounds.header_timeout}
+        return _Handler(self, loop=self._loop, **self._kwargs | now)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """See aiohttp: count a connection in, or close it where there are too many."""

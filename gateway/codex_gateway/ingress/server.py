@@ -81,9 +81,7 @@ class Ingress:
             return self._refuse(error_dialect(path, request.headers), 400, _TOO_DEEP)
         except Exception:
             _log.exception("request_failed", extra={"path": path[:200]})
-            return self._refuse(
-                error_dialect(path, request.headers), 500, "the gateway itself failed; its log says more"
-            )
+            return self._refuse(error_dialect(path, request.headers), 500, _FAILED)
 
     async def _route(self, request: web.BaseRequest, path: str, path_token: str) -> web.StreamResponse:
         found = find(request.method, path)
@@ -176,6 +174,12 @@ class Ingress:
             began_s = self.clock.monotonic()
             try:
                 return await self._serve(request, call, began_s)
+            except (ConnectionError, asyncio.CancelledError):
+                call.entry.status, call.entry.outcome = 499, "client_gone"
+                raise
+            except Exception:
+                call.entry.status, call.entry.outcome, call.entry.error = 500, "failed", _FAILED
+                raise
             finally:
                 used = self._ended(call.entry, began_s)
         finally:
@@ -247,7 +251,6 @@ class Ingress:
 
     async def _serve(self, request: web.BaseRequest, call: Call, began_s: float) -> web.StreamResponse:
         entry = call.entry
-        entry.status, entry.outcome = 499, "client_gone"  # unless something better happens
         self.recorder.begun(entry)
         try:
             try:
@@ -270,13 +273,7 @@ class Ingress:
         entry.first_byte_s = self.clock.monotonic() - began_s
         self.recorder.first_byte(entry)
         if isinstance(answer, Whole):
-            entry.usage, entry.status, entry.outcome = answer.usage, answer.status, "ok"
-            entry.bytes_out = len(answer.body)
-            if wanted(call):
-                (keep_streamed if call.stream else keep_whole)(self.keep, call, answer.body)
-            headers = CIMultiDict(answer.headers)
-            headers.setdefault("Content-Type", "application/json")
-            return web.Response(status=answer.status, headers=headers, body=answer.body)
+            return await self._whole(request, call, answer)
         return await self._stream(request, call, answer)
 
     async def _count_tokens(self, call: Call) -> web.Response:
@@ -284,13 +281,54 @@ class Ingress:
         call.entry.status, call.entry.outcome = 200, "ok"
         return web.json_response({"input_tokens": count})
 
+    async def _whole(self, request: web.BaseRequest, call: Call, answer: Whole) -> web.StreamResponse:
+        entry, body = call.entry, answer.body
+        entry.usage = answer.usage
+        if wanted(call):
+            (keep_streamed if call.stream else keep_whole)(self.keep, call, body)
+        headers = CIMultiDict(answer.headers)
+        headers.setdefault("Content-Type", "application/json")
+        piece = self.bounds.stream_buffer // 4
+        if len(body) <= piece:
+            response: web.StreamResponse = web.Response(status=answer.status, headers=headers, body=body)
+        else:
+            # aiohttp would wait for its reader for ever.
+            headers["Content-Length"] = str(len(body))
+            response = web.StreamResponse(status=answer.status, headers=headers)
+            await response.prepare(request)
+            view = memoryview(body)
+            for start in range(0, len(body), piece):
+                await self._write(request, response, view[start : start + piece], entry)
+            await self._write(request, response, b"", entry)
+        entry.status, entry.outcome, entry.bytes_out = answer.status, "ok", len(body)
+        return response
+
+    async def _write(
+        self, request: web.BaseRequest, response: web.StreamResponse, data: bytes | memoryview, entry: Entry
+    ) -> None:
+        """Write a piece, or the end where it is empty. Raises `ConnectionResetError` where nobody reads."""
+        work = response.write(data) if data else response.write_eof()
+        transport = request.transport
+        if transport is None or (
+            transport.get_write_buffer_size() == 0 and len(data) <= self.bounds.stream_buffer // 4
+        ):  # it does not wait; a timer would only cost
+            await work
+            return
+        slow_s = self.bounds.slow_reader_timeout
+        try:
+            async with asyncio.timeout(slow_s):
+                await work
+        except TimeoutError:
+            entry.error = f"the client read nothing for {slow_s:g} s"
+            transport.abort()
+            raise ConnectionResetError(entry.error) from None
+
     async def _stream(self, request: web.BaseRequest, call: Call, answer: Stream) -> web.StreamResponse:
         entry = call.entry
         headers = CIMultiDict(answer.headers)
         headers["Content-Type"] = "text/event-stream"
         headers["Cache-Control"] = "no-cache"
         response = web.StreamResponse(status=answer.status, headers=headers)
-        slow_s = self.bounds.slow_reader_timeout
         try:
             await response.prepare(request)
             data = answer.first
@@ -299,19 +337,9 @@ class Ingress:
                 if keeps:
                     keep_streamed(self.keep, call, data)
                 entry.bytes_out += len(data)
-                if request.transport is not None and request.transport.get_write_buffer_size() > 0:
-                    async with asyncio.timeout(slow_s):
-                        await response.write(data)
-                else:
-                    await response.write(data)
+                await self._write(request, response, data, entry)
                 data = await answer.next()
-            await response.write_eof()
-        except TimeoutError:
-            entry.error = f"the client read nothing for {slow_s:g} s"
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError(entry.error) from None
-        else:
+            await self._write(request, response, b"", entry)
             entry.status = answer.status
             entry.outcome = "ok"
             outcome = answer.conversion.outcome
@@ -359,4 +387,5 @@ class _Refusal(Exception):
 
 _CLOSE = (("Connection", "close"),)
 _TOO_DEEP = "the body is nested too deeply"
+_FAILED = "the gateway itself failed; its log says more"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

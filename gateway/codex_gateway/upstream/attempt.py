@@ -125,8 +125,14 @@ class Attempter:
         handed_over = False
         try:
             attempt.status = connection.status
-            if connection.status >= 300:
+            if 300 <= connection.status < 400:
+                # A client that followed it would take its request, with its token for the gateway, to somebody else.
+                return _failed(UpstreamFailed(FailureKind.MALFORMED, _redirect(connection)))
+            if connection.status >= 400:
                 return await self._refused(connection, candidate, attempt, bounds)
+            if packed := _header(connection, b"content-encoding"):
+                why = f"it packed its answer ({packed}), which nobody asked for"
+                return _failed(UpstreamFailed(FailureKind.MALFORMED, why))
             if _streams(connection) and call.stream and not call.count_tokens:
                 opened = await self._open(call, connection, prepared, attempt, bounds, deadline)
                 handed_over = isinstance(opened, Opened)
@@ -187,7 +193,7 @@ class Attempter:
         while size < MAX_ERROR_BYTES and (data := await connection.chunk(10.0)):
             parts.append(data)
             size += len(data)
-        body = b"".join(parts)[:MAX_ERROR_BYTES]
+        body = b"" if _header(connection, b"content-encoding") else b"".join(parts)[:MAX_ERROR_BYTES]
         attempt.answer += body[: bounds.capture_bytes]
         setback = Setback(Blame.ENDPOINT, _NO_ERROR, connection.status, connection.headers, body)
         setback.error = read_error(candidate.dialect, connection.status, setback.named_headers(), body)
@@ -310,8 +316,21 @@ def _told(error: Error) -> Setback:
     return Setback(Blame.ENDPOINT, error, error.status or 502, kind=FailureKind.MALFORMED if own else None)
 
 
+def _redirect(connection: Connection) -> str:
+    # Its query may hold a secret.
+    where = _header(connection, b"location").partition("?")[0]
+    to = f" to {where}" if where else ""
+    return f"it leads elsewhere{to} (status {connection.status}), where nobody follows it: correct its `url`"
+
+
 def _streams(connection: Connection) -> bool:
+    return _header(connection, b"content-type").startswith("text/event-stream")
+
+
+def _header(connection: Connection, wanted: bytes) -> str:
+    """The beginning of a header's value in lower case; empty where it is not there, or says `identity`."""
     for name, value in connection.headers:
-        if name == b"content-type":
-            return value.lower().startswith(b"text/event-stream")
-    return False
+        if name == wanted:
+            text = value[:200].decode("latin-1").strip().lower()
+            return "" if text == "identity" else text
+    return ""
