@@ -29,6 +29,8 @@ from codex_supervisor.doctor.check import CheckResult, Surroundings, error, ok, 
 PROBE_TIMEOUT_S = 15.0
 """`codex login status` and `codex sandbox true` take 60 to 90 ms (0.163.0); a cold disk has to read 300 MB first."""
 _MAX_CONFIG_BYTES = 1024 * 1024
+# What Docker and Podman put into their containers.
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 # Providers that Codex knows by itself and that need no login of its own.
 _LOCAL_PROVIDERS = ("ollama", "lmstudio", "oss")
 
@@ -228,19 +230,46 @@ def _sandbox_fix(output: str) -> str:
     if "config.toml" in output:
         return "correct that file first"
     if "no system bwrap was found" in output or "bubblewrap is unavailable" in output:
-        return "install bubblewrap (apt install bubblewrap, dnf install bubblewrap)"
-    if "namespace" in output or "uid map" in output or "rtm_new" in output:
-        restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        if restricted.exists() and restricted.read_text().strip() == "1":
-            return (
-                "AppArmor forbids unprivileged user namespaces: install the bubblewrap package with its AppArmor "
-                "profile, or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-            )
         return (
-            "allow unprivileged user namespaces (sysctl user.max_user_namespaces; in a container, its security "
-            "options), or use sandbox danger-full-access where something else keeps Codex in"
+            "install bubblewrap, which Codex keeps commands in: `sudo apt install bubblewrap` on Debian and Ubuntu, "
+            "`sudo dnf install bubblewrap` on Fedora and RHEL"
         )
+    if "namespace" in output or "uid map" in output or "rtm_new" in output:
+        return _namespace_fix(Path("/proc/sys"), in_container=any(map(os.path.exists, _CONTAINER_MARKS)))
     return "run `codex sandbox -- true` to see all of it"
+
+
+def _namespace_fix(settings: Path, *, in_container: bool) -> str:
+    """How bubblewrap comes to the user namespace that it needs. `settings` is where the kernel shows its own."""
+    if _read(settings / "kernel/apparmor_restrict_unprivileged_userns") == "1":
+        # The profile is that of /usr/bin/bwrap, not of the bubblewrap that comes with Codex. From Ubuntu 25.04 on it
+        # is in force by itself.
+        return (
+            "AppArmor forbids bubblewrap the user namespace that it needs. For bubblewrap alone: `sudo apt install "
+            "bubblewrap apparmor-profiles && sudo cp /usr/share/apparmor/extra-profiles/bwrap-userns-restrict "
+            "/etc/apparmor.d/ && sudo systemctl reload apparmor`. For all programs: `sudo sysctl -w "
+            "kernel.apparmor_restrict_unprivileged_userns=0`"
+        )
+    for name, value in (("kernel.unprivileged_userns_clone", 1), ("user.max_user_namespaces", 10_000)):
+        if _read(settings / name.replace(".", "/")) == "0":
+            return f"the kernel allows no user namespaces, which bubblewrap needs: `sudo sysctl -w {name}={value}`"
+    if in_container:
+        return (
+            "the container allows no user namespaces, which bubblewrap needs: start it with `--security-opt "
+            "seccomp=unconfined --security-opt apparmor=unconfined`, or let the container be the sandbox: sandbox: "
+            "danger-full-access in the profiles of config.yaml"
+        )
+    return (
+        "something forbids the user namespaces that bubblewrap needs: `unshare --user true` has to work in this shell. "
+        "Where Codex is kept in by something else, set sandbox: danger-full-access in the profiles of config.yaml"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _first_line(output: str) -> str:

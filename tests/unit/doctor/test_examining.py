@@ -307,6 +307,29 @@ def test_a_sandbox_that_fails_has_a_fix(output: str, fix: str) -> None:
     assert fix in doctor_codex._sandbox_fix(output.lower())
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "in_container", "fix"),
+    [
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            True,
+            "`sudo apt install bubblewrap apparmor-profiles &&",
+        ),
+        ("kernel/unprivileged_userns_clone", "0", False, "`sudo sysctl -w kernel.unprivileged_userns_clone=1`"),
+        ("user/max_user_namespaces", "0", False, "`sudo sysctl -w user.max_user_namespaces=10000`"),
+        ("user/max_user_namespaces", "5", True, "`--security-opt seccomp=unconfined --security-opt apparmor="),
+        ("user/max_user_namespaces", "5", False, "`unshare --user true` has to work"),
+    ],
+)
+def test_each_thing_that_forbids_namespaces_has_its_own_command(
+    tmp_path: Path, setting: str, value: str, in_container: bool, fix: str
+) -> None:
+    (tmp_path / setting).parent.mkdir()
+    (tmp_path / setting).write_text(f"{value}\n")
+    assert fix in doctor_codex._namespace_fix(tmp_path, in_container=in_container)
+
+
 # The gateway
 
 
