@@ -51,6 +51,11 @@ class Paths:
         return self.runtime_dir / "supervisor.lock"
 
     @property
+    def state_lock_file(self) -> Path:
+        """A second one: the runtime directory goes at the last logout, and whoever holds the first may live on."""
+        return self.state_dir / "supervisor.lock"
+
+    @property
     def children_dir(self) -> Path:
         """Sockets of the children."""
         return self.runtime_dir / "children"

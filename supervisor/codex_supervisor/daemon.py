@@ -63,6 +63,9 @@ _log = logging.getLogger(__name__)
 # Calls that are under way when the supervisor ends get this long; their turns go on under the next one.
 _RPC_GRACE_S = 0.5
 
+# Between two looks at whether the control socket is still there.
+_REACHABLE_INTERVAL_S = 2.0
+
 _TASKS_FIX = 'docs/tasks.md, "Engines", says what each engine needs; sessions and their asks do without'
 
 
@@ -80,7 +83,7 @@ def serve(paths: Paths, *, log_level: str | None = None, demo_model: bool = Fals
     config = load()
     for directory in (paths.state_dir, paths.runtime_dir, paths.children_dir, paths.log_dir):
         make_private_dir(directory)
-    lock = SupervisorLock(paths.lock_file)
+    lock = SupervisorLock(paths.lock_file, also=paths.state_lock_file)
     lock.acquire()
     try:
         metrics = Metrics()
@@ -142,6 +145,7 @@ class Daemon:
             self._fleet = Fleet(self._house)
             self._asks = Asks(self._fleet)
             stack.push_async_callback(self._let_go)
+            stack.push(self._start_failed)
             self._metrics.watch_instances(self._fleet.states)
             self._fleet.load(await self._house.store.load_instances())
             reaper = self._become_reaper()
@@ -159,6 +163,7 @@ class Daemon:
             tasks.start(self._metrics.sample_loop_lag(self._clock), "sample loop lag")
             await server.set_serving(True)
             self._announce_ready(tasks)
+            tasks.start(self._stay_reachable(server, engine, stack), "stay reachable")
             await self._stop.wait()
             if self._tasks is not None:
                 await self._tasks.stop(replaced=self._replace or self.failure is not None)
@@ -278,6 +283,19 @@ class Daemon:
         stack.push_async_callback(server.stop, _RPC_GRACE_S)
         return server
 
+    async def _stay_reachable(self, server: ControlServer, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Bind the socket again where it was removed: the runtime directory goes with the user's last login."""
+        while not self._stop.is_set():
+            await asyncio.sleep(_REACHABLE_INTERVAL_S)
+            if self._stop.is_set() or not server.is_removed:
+                continue
+            with contextlib.suppress(CodexError, OSError):  # until the next login there may be no place for it
+                make_private_dir(self.paths.runtime_dir)
+                # The one before serves whoever is connected, to its end.
+                server = await self._start_server(engine, stack)
+                await server.set_serving(True)
+                _log.warning("control_socket_bound_again", extra={"why": "it had been removed"})
+
     async def _start_metrics_page(self, stack: contextlib.AsyncExitStack) -> None:
         page = self._house.config.metrics
         if not page.enabled:
@@ -296,8 +314,8 @@ class Daemon:
     def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         handlers: dict[signal.Signals, Callable[[], object]] = {
-            signal.SIGTERM: self._stop.set,
-            signal.SIGINT: self._stop.set,
+            signal.SIGTERM: self._end,
+            signal.SIGINT: self._end,
             signal.SIGHUP: self._reload_on_signal,
         }
         for number, handler in handlers.items():
@@ -318,6 +336,15 @@ class Daemon:
         settle()
 
     # --- while it runs ----------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        # The later wish, where a replacement is under way.
+        self._replace = False
+        self._stop.set()
+
+    def _start_failed(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        # What was adopted by then is left for the next start.
+        self.failure = self.failure or error
 
     def _task_failed(self, error: BaseException) -> None:
         # Nothing goes on half dead: systemd starts us again, and the children are adopted.
@@ -413,6 +440,8 @@ class Daemon:
 
     def replace_program(self) -> None:
         """See `rpc.admin.Supervisor`."""
+        if self._stop.is_set():
+            return  # it ends, and must not come back
         # Before the call is answered: `systemctl reload` then waits for the new program's word.
         self._notifier.reloading("replacing the program")
         self._replace = True

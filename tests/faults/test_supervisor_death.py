@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from codex_control.v1 import outcome_pb2, turns_pb2
+from codex_control.v1 import admin_pb2, outcome_pb2, turns_pb2
 
 from tests.faults.watching import asking, child_pid, is_running, processes_with
 from tests.support.codex_home import CodexHome
@@ -140,6 +140,45 @@ async def test_a_stop_leaves_no_process_and_the_turn_goes_on_after_the_next_star
     await supervisor.start()
     turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
     assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "went on")
+
+
+async def test_told_to_end_while_it_is_being_replaced_it_ends(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate.step)
+    async with asking(supervisor, "it waits"):
+        await gate.reached()
+        child = await child_pid(supervisor)
+        # Whoever follows a turn is given a moment: the replacement is under way when the signal comes.
+        await supervisor.client.admin.Reload(admin_pb2.ReloadRequest(exec=True))
+        assert await supervisor.stop() == 0
+    assert not is_running(child)
+    gate.release()
+
+
+async def test_a_start_that_fails_leaves_adopted_children_to_the_next(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate.step, Text("the answer"))
+    async with asking(supervisor, "longer than a failed start") as asked:
+        await gate.reached()
+        child = await child_pid(supervisor)
+        await supervisor.kill()
+    supervisor.socket.unlink()
+    supervisor.socket.mkdir()
+    with pytest.raises(RuntimeError, match="the supervisor ended"):
+        await supervisor.start()
+    assert supervisor.log().count("child_adopted") == 1
+    assert is_running(child)
+    supervisor.socket.rmdir()
+    supervisor.process = None
+    await supervisor.start()
+    assert await child_pid(supervisor) == child
+    gate.release()
+    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "the answer", 0)
 
 
 @pytest.mark.parametrize("failpoint", ["turn-committed", "child-recorded", "child-spawned", "turn-sent"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -14,10 +15,16 @@ _HANDED_OVER = "CODEX_SUPERVISOR_LOCK_FD"
 
 
 class SupervisorLock:
-    """An flock on a file that holds the holder's pid. The kernel lets it go when the process ends, however it does."""
+    """An flock on a file that holds the holder's pid. The kernel lets it go when the process ends, however it does.
 
-    def __init__(self, path: Path, *, what: str = "supervisor", status: str = "codexctl status") -> None:
+    `also` is a second file that is locked with it: only the first is handed over, the second is taken anew.
+    """
+
+    def __init__(
+        self, path: Path, *, also: Path | None = None, what: str = "supervisor", status: str = "codexctl status"
+    ) -> None:
         self.path = path
+        self._also = SupervisorLock(also, what=what, status=status) if also is not None else None
         self._what = what
         self._status = status
         self._fd = -1
@@ -36,7 +43,8 @@ class SupervisorLock:
             raise AlreadyRunning(
                 what=f"another {self._what} of this user runs already",
                 why=f"pid {holder} holds {self.path}" if holder else f"{self.path} is locked",
-                next_step=f"use that one (`{self._status}`), or stop it first",
+                next_step=f"use that one (`{self._status}`), or stop it first"
+                + (f" (`kill {holder}`)" if holder else ""),
             ) from error
         except OSError as error:
             self.release()
@@ -45,8 +53,15 @@ class SupervisorLock:
                 why=error.strerror or str(error),
                 next_step="check its directory",
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same, it just names nobody
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        if self._also is not None:
+            try:
+                self._also.acquire()
+            except BaseException:
+                self.release()
+                raise
 
     def _handed_over_fd(self) -> int:
         """Return the descriptor of our file that the program before this one left open, or -1."""
@@ -67,6 +82,8 @@ class SupervisorLock:
 
     def release(self) -> None:
         """Let it go."""
+        if self._also is not None:
+            self._also.release()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -30,8 +30,9 @@ def end_lost_children() -> None:
     from codex_supervisor.osservice.sweep import end_recorded_children
 
     paths = Paths.from_environment()
-    make_private_dir(paths.runtime_dir)
-    lock = SupervisorLock(paths.lock_file)
+    for directory in (paths.state_dir, paths.runtime_dir):
+        make_private_dir(directory)
+    lock = SupervisorLock(paths.lock_file, also=paths.state_lock_file)
     try:
         # Held to the end: no supervisor can start and adopt what is being ended.
         lock.acquire()

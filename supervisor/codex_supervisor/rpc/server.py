@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -79,6 +80,7 @@ class ControlServer:
 
     def __init__(self, socket: Path, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
         self.socket = socket
+        self._bound: os.stat_result | None = None
         logging.getLogger("grpc._cython.cygrpc").addFilter(_VANISHED_CLIENTS)
         self.grpc = grpc.aio.server(interceptors=list(interceptors), options=list(_OPTIONS))
         self._health = health.aio.HealthServicer()
@@ -104,7 +106,13 @@ class ControlServer:
             os.umask(before)
         if not bound:
             raise ServiceUnavailable(what=f"the control socket {path} cannot be bound", next_step="check its directory")
+        self._bound = self.socket.lstat()
         await self.grpc.start()
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether nobody's socket is in the place of ours any more."""
+        return not os.path.lexists(self.socket)
 
     async def set_serving(self, serving: bool) -> None:
         """Answer health checks, for the whole and for each service."""
@@ -116,4 +124,7 @@ class ControlServer:
         """Take no new calls, give those under way `grace_s` seconds, and remove the socket."""
         await self._health.enter_graceful_shutdown()
         await self.grpc.stop(grace_s)
-        self.socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            # Another server may be bound there since ours was removed.
+            if self._bound is not None and os.path.samestat(self._bound, self.socket.lstat()):
+                self.socket.unlink()

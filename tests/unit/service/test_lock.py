@@ -108,6 +108,22 @@ def test_a_second_holder_is_told_who_has_it(lock: SupervisorLock, path: Path) ->
         assert path.read_text() == f"{holder.process.pid}\n", "it still names the holder"
 
 
+def test_a_second_file_is_locked_with_it_or_nothing_is(path: Path, tmp_path: Path) -> None:
+    also = tmp_path / "state.lock"
+    both = SupervisorLock(path, also=also)
+    with Holder(also, _HOLD) as holder:
+        with pytest.raises(AlreadyRunning, match=f"pid {holder.process.pid} holds {also}.*kill {holder.process.pid}"):
+            both.acquire()
+        with Holder(path, _HOLD):
+            pass
+    both.acquire()
+    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()} holds {also}"):
+        SupervisorLock(also).acquire()
+    both.release()
+    with Holder(also, _HOLD):
+        pass
+
+
 def test_a_holder_that_has_not_written_its_pid_yet_is_one_too(lock: SupervisorLock, path: Path) -> None:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
