@@ -100,7 +100,7 @@ check-format: $(READY)
 
 types: $(READY) $(STUBS_READY) ## Check the types, strictly
 	$(PYTHON_BIN) -m mypy
-	$(PYTHON_BIN) -m mypy scripts packaging deploy
+	$(PYTHON_BIN) -m mypy scripts packaging deploy tests
 
 proto: $(STUBS_READY) ## Generate the Python stubs of the API
 

@@ -14,7 +14,8 @@ import pytest
 from codex_gateway.record.query import Filter, opened
 
 from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages, wait_for
-from tests.support.stub_upstream import Knobs, StubUpstream
+from tests.support.stub_answers import Knobs
+from tests.support.stub_upstream import StubUpstream
 
 RECORDS = {"bodies": "all"}
 

@@ -76,7 +76,7 @@ def test_facts_are_forgotten_by_what_is_given() -> None:
         ({"endpoint": "z"}, 3),
     ):
         learned = Learned(facts)
-        gone = learned.forget(**given)  # type: ignore[arg-type]
+        gone = learned.forget(**given)
         assert (len(learned), len(gone)) == (left, 3 - left)
 
 
