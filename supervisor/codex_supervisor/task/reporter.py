@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from codex_supervisor.child.commands import command_lives
 from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import Busy, Starting
+from codex_supervisor.store.records import TurnRecord
 from codex_supervisor.task.attempt_end import Reason, stall_sentence
 from codex_supervisor.task.contract import Engine, LeaseLost
 from codex_supervisor.task.heartbeat import Heart, Pulse, look, next_look_s
@@ -31,7 +33,7 @@ from codex_supervisor.turn.run import TurnRun
 
 _log = logging.getLogger(__name__)
 
-# Items that come together are written together.
+# What comes this soon after a write waits for company; what comes after a pause is written at once.
 _GATHER_S = 0.1
 
 # Between two tries to write while the engine is away or full.
@@ -60,6 +62,8 @@ class Reporter:
         self.before = claim.record.status.result
         """What the attempts before this one left."""
         self.run: TurnRun | None = None
+        self.turn: TurnRecord | None = None
+        """The attempt's turn as it was when the attempt, or this supervisor, came to it."""
         self.ending = False
         """The attempt is ending: the lease is kept, but nothing is judged any more."""
         self._engine = engine
@@ -78,6 +82,7 @@ class Reporter:
         self._told_error = mirror.error_of(claim.id)
         self._renewed = True
         self._flush_at: float | None = None
+        self._flushed_at = -math.inf
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -92,11 +97,15 @@ class Reporter:
         self.work.feed(event)
         self._progress.offer(self.work.progress)
         if event.WhichOneof("event") == "recovery":
-            self._deaths = max(self._deaths, self._deaths_before + event.recovery.recovery)
+            self._deaths = max(self._deaths, self._deaths_before + event.recovery.recovery - self._stops())
         if item is not None:
             self.add(NewEvent(EventKind.ITEM, item=item, turn_seq=event.seq))
         elif self._note_due():
             self._wake()
+
+    def _stops(self) -> int:
+        turn = self.turn if self.run is None else self.run.record
+        return 0 if turn is None else turn.request.stops
 
     def add(self, event: NewEvent) -> None:
         """Have an event recorded soon."""
@@ -105,7 +114,7 @@ class Reporter:
 
     def _wake(self) -> None:
         if self._flush_at is None:
-            self._flush_at = self._house.clock.monotonic() + _GATHER_S
+            self._flush_at = max(self._house.clock.monotonic(), self._flushed_at + _GATHER_S)
             self._news.set()
 
     # --- at its times -----------------------------------------------------------------------------------------------
@@ -205,7 +214,7 @@ class Reporter:
     async def _flush(self, *, last: bool) -> bool:
         """Write what is due; return whether the engine took it."""
         async with self._writing:
-            now = self._house.clock.monotonic()
+            now = self._flushed_at = self._house.clock.monotonic()
             self._flush_at = None
             progress = self._progress.take(now, last=last)
             thread_id = self.work.thread_id
