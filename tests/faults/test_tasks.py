@@ -201,6 +201,23 @@ async def test_a_stop_of_the_service_leaves_the_task_to_the_next(
     await check_ended_once(supervisor)
 
 
+async def test_stops_of_the_service_do_not_count_as_deaths(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    for _ in range(4):  # one more than tasks.max_deaths
+        stub_model.script(stub_model.gate(), continues=False)
+    stub_model.script(Text("went on"))
+    await submit(supervisor, "run it")
+    for stop in range(1, 5):
+        await stub_model.wait_for_requests(stop)
+        assert await supervisor.stop() == 0
+        await supervisor.start()
+    task = await ended(supervisor)
+    assert (task.state, task.result.answer) == (tasks_pb2.TASK_STATE_DONE, "went on"), task
+    assert (task.attempt, task.deaths) == (1, 0)
+    await check_ended_once(supervisor)
+
+
 async def test_cancelling_ends_the_whole_tree(supervisor: RunningSupervisor, stub_model: StubModel) -> None:
     stub_model.script(Command("sleep 4714"), continues=False)
     await submit(supervisor, "run it")

@@ -81,6 +81,8 @@ async def _revive(fleet: Fleet, asks: Asks, name: str, children: list[ChildRecor
             shell.dispatch(ChildFound(silent.record.generation, sent.record.id if sent else None))
             shell.keeper.await_adoption(silent.record, silent.adopting, partial(_is_wanted, shell, sent))
         case None if sent is not None:
+            # A crash leaves the record of the child.
+            sent.was_stopped = not children
             shell.dispatch(TurnFound(sent.record.id))
         case None:
             pass

@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 from codex_control.errors import NotFound, WrongState
 
-from codex_supervisor.store.records import Cause, CommandRecord, EventRow, FileRecord, TurnEnd, TurnRecord, Usage
+from codex_supervisor.store.records import (
+    Cause,
+    CommandRecord,
+    EventRow,
+    FileRecord,
+    TurnEnd,
+    TurnRecord,
+    TurnRequest,
+    Usage,
+)
 from codex_supervisor.store.rows import TURN_COLUMNS, end_values, to_json, turn_from_row, turn_values
 
 # The parts that are put into statements are constants of these modules, never a caller's text.
@@ -63,15 +72,14 @@ def mark_started(db: sqlite3.Connection, turn_id: str, codex_turn_id: str) -> No
 
 def want_end(db: sqlite3.Connection, turn_id: str, cause: Cause) -> None:
     """Write down that somebody wants the turn to end."""
-    turn = _by(db, "id", turn_id)
-    if not isinstance(turn, TurnRecord) or turn.outcome is not None:
-        raise _not_open(db, turn_id)
-    request = msgspec.structs.replace(turn.request, wanted_end=cause)
-    _change(db, turn_id, "UPDATE turns SET request = ?", (to_json(request),))
+    _set_request(db, turn_id, msgspec.structs.replace(_open(db, turn_id).request, wanted_end=cause))
 
 
-def bump_recovery(db: sqlite3.Connection, turn_id: str) -> int:
-    """Count one more recovery and return the count."""
+def bump_recovery(db: sqlite3.Connection, turn_id: str, *, stopped: bool = False) -> int:
+    """Count one more recovery and return the count; `stopped` where it follows a stop of the service."""
+    if stopped:
+        request = _open(db, turn_id).request
+        _set_request(db, turn_id, msgspec.structs.replace(request, stops=request.stops + 1))
     _change(db, turn_id, "UPDATE turns SET recoveries = recoveries + 1", ())
     (recoveries,) = db.execute("SELECT recoveries FROM turns WHERE id = ?", (turn_id,)).fetchone()
     return int(recoveries)
@@ -182,6 +190,17 @@ def _append(db: sqlite3.Connection, number: int, events: Sequence[EventRow]) -> 
         "UPDATE journals SET last_seq = max(last_seq, ?), bytes = bytes + ? WHERE turn = ?",
         (max(row.seq for row in events), sum(len(row.payload) for row in events), number),
     )
+
+
+def _open(db: sqlite3.Connection, turn_id: str) -> TurnRecord:
+    turn = _by(db, "id", turn_id)
+    if not isinstance(turn, TurnRecord) or turn.outcome is not None:
+        raise _not_open(db, turn_id)
+    return turn
+
+
+def _set_request(db: sqlite3.Connection, turn_id: str, request: TurnRequest) -> None:
+    _change(db, turn_id, "UPDATE turns SET request = ?", (to_json(request),))
 
 
 def _change(db: sqlite3.Connection, turn_id: str, update: str, values: tuple[Any, ...]) -> None:

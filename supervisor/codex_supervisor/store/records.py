@@ -134,6 +134,8 @@ class TurnRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Set where the turn is a review; `prompt` then says in words of what."""
     wanted_end: Cause | None = None
     """Why somebody wants it to end, from the moment on in which that is known: whoever has the turn next ends it."""
+    stops: int = 0
+    """How many of its recoveries followed a stop of the service: nothing died then."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -233,9 +233,12 @@ class Store:
         """Write down, before it is done, that the turn is to end for `cause`. Raises like `mark_sent`."""
         await self._writer.call(lambda db: journal.want_end(db, turn_id, cause))
 
-    async def bump_recovery(self, turn_id: str) -> int:
-        """Count one more recovery of the turn and return the count. Raises like `mark_sent`."""
-        return await self._writer.call(lambda db: journal.bump_recovery(db, turn_id))
+    async def bump_recovery(self, turn_id: str, *, stopped: bool = False) -> int:
+        """Count one more recovery of the turn and return the count; `stopped` where it follows a stop of the service.
+
+        Raises like `mark_sent`.
+        """
+        return await self._writer.call(lambda db: journal.bump_recovery(db, turn_id, stopped=stopped))
 
     async def save_progress(
         self, turn_id: str, commands: Sequence[CommandRecord], files: Sequence[FileRecord], usage: Usage

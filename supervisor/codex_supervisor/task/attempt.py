@@ -262,7 +262,7 @@ class Attempt:
             # Full, draining, or the store is away: it passes.
             raise _GivenBack(str(error)) from error
         self._run = accepted.run
-        self._reporter.run = accepted.run
+        self._reporter.run, self._reporter.turn = accepted.run, accepted.record
         await self._note(Note(turn_id=accepted.record.id))
         reach("task-asked")
         if self._reason is not None or self._wanted_back:

@@ -77,6 +77,7 @@ class Carried(Protocol):
     draft: Draft
     codex: CodexTurn
     ending: Cause | None
+    was_stopped: bool
 
     @property
     def shell(self) -> OwnerOfCutOff:
@@ -254,9 +255,11 @@ class CarryingOn:
         run = self._run
         own_limit = run.shell.record.settings.max_recoveries
         limit = run.house.config.turns.max_recoveries if own_limit is None else own_limit
-        recoveries = await run.house.store.bump_recovery(run.record.id)
-        run.record = msgspec.structs.replace(run.record, recoveries=recoveries)
-        if recoveries <= limit:
+        stopped = self._was_stopped()
+        recoveries = await run.house.store.bump_recovery(run.record.id, stopped=stopped)
+        request = msgspec.structs.replace(run.record.request, stops=run.record.request.stops + stopped)
+        run.record = msgspec.structs.replace(run.record, recoveries=recoveries, request=request)
+        if recoveries - request.stops <= limit:
             return True
         times = "once" if limit == 1 else f"{limit} times"
         sentence = f"{self._what_happened()}; it was carried on {times} already"
@@ -267,7 +270,13 @@ class CarryingOn:
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
+    def _was_stopped(self) -> bool:
+        # A death since then is another reason.
+        return self._run.was_stopped and not self._run.shell.last_death
+
     def _what_happened(self) -> str:
+        if self._was_stopped():
+            return "the service was stopped under the turn"
         reason = self._run.shell.last_death or "the supervisor was restarted and the child was gone"
         return f"the child died under the turn: {reason}"
 

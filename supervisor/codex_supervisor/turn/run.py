@@ -102,6 +102,8 @@ class TurnRun:
         self.house = house
         self.ending: Cause | None = None
         """Why the turn is being ended, where it is."""
+        self.was_stopped = False
+        """An earlier supervisor ended its child with itself, on request."""
         self.journaled_on = ""
         """The thread on which the journal already has the turn as sent, before it is."""
         self.draft = Draft(
@@ -129,6 +131,7 @@ class TurnRun:
         self._carrying_on = CarryingOn(self)
         self._driving = asyncio.Lock()
         self._ended = False
+        self._waits_for = ""
         self._limits = Limits(
             record, log, shell, accepted_at=self._account.accepted_at, is_held=lambda: bool(len(self.approvals))
         )
@@ -146,6 +149,12 @@ class TurnRun:
     def queued(self, position: int, reason: str) -> None:
         """Tell the followers where the turn stands in the queue."""
         self.log.append(turns_pb2.TurnEvent(queued=turns_pb2.TurnQueued(position=position, reason=reason)))
+
+    def waits_for(self, reason: str) -> None:
+        """Tell the followers, once, why the turn cannot begin or go on yet."""
+        if reason != self._waits_for:
+            self._waits_for = reason
+            self.log.append(turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=f"the turn waits: {reason}")))
 
     async def run(self, child: AwakeChild) -> None:
         """Follow the turn in `child` to its end, or to the child's: sent, or carried on where an earlier one had it."""

@@ -60,7 +60,7 @@ async def test_a_turn_through_its_life(store: Store) -> None:
     assert first.state is TurnState.QUEUED
     await store.mark_sent("turn-1", thread_id="th", sent_ns=7)
     await store.mark_started("turn-1", codex_turn_id="ct")
-    assert [await store.bump_recovery("turn-1"), await store.bump_recovery("turn-1")] == [1, 2]
+    assert [await store.bump_recovery("turn-1"), await store.bump_recovery("turn-1", stopped=True)] == [1, 2]
     await store.append_events("turn-1", events(2, 5))
     await store.append_events("turn-1", [])
     run = CommandRecord(item_id="c", command="ls", status="completed", exit_code=0)
@@ -69,6 +69,7 @@ async def test_a_turn_through_its_life(store: Store) -> None:
     running = await store.get_turn("turn-1")
     assert running is not None
     assert (running.thread_id, running.codex_turn_id, running.sent_ns, running.recoveries) == ("th", "ct", 7, 2)
+    assert running.request.stops == 1
     assert (running.commands, running.files, running.usage) == ((run,), (file,), Usage(input=3))
     assert running.state is TurnState.RUNNING
     assert await store.unfinished_turns() == [running]
