@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 
 import msgspec
-from codex_control.errors import BadInput, NotFound, WrongState
+from codex_control.errors import BadInput, CodexError, NotFound, WrongState
 from codex_control.service.nearest import did_you_mean
 from codex_control.service.owned_tasks import News
 from codex_control.v1 import instances_pb2
@@ -41,12 +41,15 @@ class Fleet:
         self.claude_sessions: dict[str, str] = {}
         """Instance of every Claude Code session that was ever shown with it."""
         self._claude_processes: dict[tuple[int, int], str] = {}
+        self._going: set[str] = set()
+        """Instances whose deletion is on its way to the disk: their names are not free before it is there."""
         self._version = 0
 
     def load(self, records: list[InstanceRecord]) -> None:
         """Take in what the store knows."""
         for record in records:
             shell = self.shells[record.id] = InstanceShell(record, self.house, self._changed)
+            shell.recorded = True
             known = record.claude_sessions or ((record.claude_session,) if record.claude_session else ())
             self.hold(shell, known, record.leases)
 
@@ -77,10 +80,11 @@ class Fleet:
 
     async def find_or_make(self, ref: instances_pb2.InstanceRef, cwd: str) -> InstanceShell:
         """Return the instance that `ref` names, made where it does not exist."""
-        shell = self.lookup(ref)
-        if shell is None:
-            shell = self.add(ref, cwd)
+        shell = self.lookup(ref) or self.add(ref, cwd)
+        if not shell.recorded:
+            # Before it takes a turn, also where an earlier try failed: of turns without it the next start keeps none.
             await self.house.store.save_instance(shell.record)
+            shell.recorded = True
             self._changed(shell)
         return shell
 
@@ -93,8 +97,11 @@ class Fleet:
                 what=f"{MAX_INSTANCES} instances are known already",
                 next_step="delete some with `codexctl delete`",
             )
+        name = self._new_id(ref)
+        if name in self._going:
+            raise WrongState(what=f"instance {name} is being deleted", next_step="ask again when it is gone")
         record = InstanceRecord(
-            id=self._new_id(ref),
+            id=name,
             created_ns=self.house.clock.wall_ns(),
             workspace=ref.workspace,
             claude_session=ref.claude_session,
@@ -140,7 +147,7 @@ class Fleet:
             case _:
                 return ref.id
         name, number = base, 1
-        while name in self.shells:
+        while name in self.shells or name in self._going:
             number += 1
             name = f"{base[:58]}-{number}"
         return name
@@ -207,22 +214,33 @@ class Fleet:
             await shell.accepts_over(timeout_s)
             await shell.stop(force=True, timeout_s=timeout_s)
             await shell.turns_ended(timeout_s)
-        finally:
+        except BaseException:
             shell.leaving = False
-        self.hold(shell, (), ())
-        self._remove(shell)
-        await self.house.store.delete_instance(shell.record.id)
+            raise
+        try:
+            # To the end, also where the client goes: half deleted it would come back with the next start.
+            await self.house.tasks.to_the_end(self.forget(shell), f"delete {shell.record.id}")
+        except CodexError:
+            # It stays, stopped, with all that was not deleted.
+            shell.leaving = False
+            self.shells[shell.record.id] = shell
+            self._changed(shell)
+            raise
         if shell.record.task is None:
             _log.info("instance_deleted", extra={"instance": shell.record.id})
-        self.news.tell()
 
     async def forget(self, shell: InstanceShell) -> None:
         """Forget an instance that has neither a child nor turns. It is out of the table at once."""
+        name = shell.record.id
         self.hold(shell, (), ())
         shell.leaving = True
         self._remove(shell)
+        self._going.add(name)
         self.news.tell()
-        await self.house.store.delete_instance(shell.record.id)
+        try:
+            await self.house.store.delete_instance(name)
+        finally:
+            self._going.discard(name)
 
     def configure(self, shell: InstanceShell, settings: SettingsRecord) -> None:
         """Give an instance new settings, from its next turn on."""

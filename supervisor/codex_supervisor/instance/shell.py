@@ -105,6 +105,8 @@ class InstanceShell:
         """What the thread has used by now, where Codex has told: with each request, and as it loads a thread."""
         self.since_ns = house.clock.wall_ns()
         self.pending_accepts = 0
+        self.recorded = False
+        """Whether the store knows the instance."""
         self.leaving = False
         """Set while the instance is being deleted: it takes no new turns."""
         self._wanted = ""
@@ -166,18 +168,29 @@ class InstanceShell:
             _log.info("state_changed", extra={"instance": self.record.id, **note})
         if self.core != before:
             self._queue_moved(before)
+            self._tell_what_is_away()
             self._on_change(self)
             self.news.tell()
 
     def _queue_moved(self, before: Core) -> None:
         if before.queue == self.core.queue:
             return
-        reason = f"the instance is {state_name(self.core.state)}"
+        name = state_name(self.core.state)
+        reason = f"the instance is {'in back-off' if isinstance(self.core.state, Backoff) else name}"
         for position, turn in enumerate(self.core.queue, 1):
             if position > len(before.queue) or before.queue[position - 1] != turn:
                 run = self.runs.get(turn)
                 if run is not None:
                     run.queued(position, reason)
+
+    def _tell_what_is_away(self) -> None:
+        """Tell every turn that waits what no child can be started without; each once."""
+        state = self.core.state
+        if not isinstance(state, Backoff) or not self.core.deferrals:
+            return
+        for turn in (state.carry_on, *self.core.queue):
+            if turn is not None and (run := self.runs.get(turn)) is not None:
+                run.waits_for(state.reason)
 
     def _perform(self, command: Command) -> None:
         tasks = self.house.tasks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from codex_control.errors import CodexUnusable
+from codex_control.errors import CodexUnusable, StoreUnavailable, WrongState
 from codex_control.paths import Paths
 from codex_control.service.clock import SystemClock
 from codex_control.service.owned_tasks import TaskSet
@@ -17,6 +18,7 @@ from codex_supervisor.house import House
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.metrics import Metrics
 
+from tests.support.waiting import wait_for
 from tests.unit.store.samples import opened
 
 
@@ -81,3 +83,44 @@ async def test_a_watch_of_one_instance_ends_with_it(fleet: Fleet) -> None:
     await fleet.forget(blue)
     assert [change async for change in watching] == [("blue", None)]
     assert [change async for change in fleet.watch(blue)] == [("blue", None)]
+
+
+async def test_a_name_is_not_free_before_its_deletion_is_on_the_disk(fleet: Fleet) -> None:
+    # What was written in between would go with it: an accepted turn, too.
+    blue = await fleet.find_or_make(ref("blue"), "/")
+    here = instances_pb2.InstanceRef(workspace="/work/blue")
+    async with fleet.house.store._housekeeper.steps:
+        deleting = asyncio.create_task(fleet.delete(blue, force=False, timeout_s=5))
+        await wait_for(lambda: "blue" not in fleet.shells, 5, "the instance to be out of the table")
+        with pytest.raises(WrongState, match="is being deleted"):
+            await fleet.find_or_make(ref("blue"), "/")
+        assert (await fleet.find_or_make(here, "/")).record.id == "blue-2"
+    await deleting
+    await fleet.find_or_make(ref("blue"), "/")
+    assert [record.id for record in await fleet.house.store.load_instances()] == ["blue", "blue-2"]
+
+
+async def test_a_deletion_goes_on_without_who_asked_for_it(fleet: Fleet) -> None:
+    blue = await fleet.find_or_make(ref("blue"), "/")
+    async with fleet.house.store._housekeeper.steps:
+        deleting = asyncio.create_task(fleet.delete(blue, force=False, timeout_s=5))
+        await wait_for(lambda: "blue" not in fleet.shells, 5, "the instance to be out of the table")
+        deleting.cancel()
+        await asyncio.gather(deleting, return_exceptions=True)
+
+    async def is_gone() -> bool:
+        return await fleet.house.store.load_instances() == []
+
+    await wait_for(is_gone, 5, "the instance to be gone from the store")
+
+
+async def test_what_the_store_does_not_delete_or_take_is_no_half_thing(fleet: Fleet) -> None:
+    blue = await fleet.find_or_make(ref("blue"), "/")
+    await fleet.house.store.close()
+    with pytest.raises(StoreUnavailable):
+        await fleet.delete(blue, force=False, timeout_s=5)
+    assert fleet.find(ref("blue")) is blue
+    for _ in range(2):
+        # A second try does not take the first one's instance for one that is written down.
+        with pytest.raises(StoreUnavailable):
+            await fleet.find_or_make(ref("green"), "/")
