@@ -49,6 +49,7 @@ from codex_supervisor.instance.events import (
 from codex_supervisor.instance.keeper import ChildKeeper
 from codex_supervisor.instance.notes import idled, restart_reason, state_note
 from codex_supervisor.instance.states import (
+    Backoff,
     Busy,
     Core,
     Failed,
