@@ -25,6 +25,7 @@ from codex_gateway.config.endpoint import Endpoint
 from codex_gateway.config.model import Config
 from codex_gateway.config.reading import MAX_DEPTH, parse_config
 from codex_gateway.config.writing import values_to_write, write_yaml
+from codex_gateway.one_writer import one_writer
 
 HEAD = """\
 # The configuration of codex-gateway. Every key: `codex-gateway config reference`.
@@ -99,12 +100,23 @@ def rewrite_config(path: Path, change: Callable[[str], str]) -> Config:
     after the change (it then stays as it was), and whatever `change` raises.
     """
     target = path.resolve()
+    if not target.parent.exists():
+        make_private_dir(target.parent)
+    try:
+        with one_writer(target.parent):
+            return _rewrite(path, target, change)
+    except OSError as error:
+        raise BadConfig(
+            what=f"{path} cannot be changed", why=error.strerror or str(error), next_step="make it writable"
+        ) from error
+
+
+def _rewrite(path: Path, target: Path, change: Callable[[str], str]) -> Config:
     try:
         # As it is: no newline is translated.
         text = target.read_bytes().decode("utf-8")
     except FileNotFoundError:
         text = HEAD
-        make_private_dir(target.parent)
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(what=f"{path} cannot be read", why=str(error), next_step="make it readable") from error
     parse_config(text, str(path))

@@ -25,6 +25,7 @@ from codex_control.service.clock import Clock
 from codex_control.service.own_file import write_whole
 
 from codex_gateway.config.endpoint import ClientKind
+from codex_gateway.one_writer import one_writer
 
 PREFIX = "sk-cgw-"
 """What a token begins with. `sk-` makes every redaction know it, ours and other programs'."""
@@ -81,7 +82,7 @@ FIRST_TOKENS = (
 
 
 class Tokens:
-    """The tokens of one gateway, as its directory has them. Not for several writers at once."""
+    """The tokens of one gateway, as its directory has them."""
 
     def __init__(self, directory: Path, clock: Clock) -> None:
         self._directory = directory
@@ -101,16 +102,17 @@ class Tokens:
     def open(self) -> None:
         """Read the list; make the first tokens where there is none yet. Raises `UnsafePath`."""
         make_private_dir(self._directory)
-        if self.file.exists():
-            self.reload()
-            return
-        for name, role, client in FIRST_TOKENS:
-            self.add(name, role, client=client, keep_text=True)
+        with one_writer(self._directory):
+            if self.file.exists():
+                self.reload()
+                return
+            for name, role, client in FIRST_TOKENS:
+                self._add(name, role, client=client, keep_text=True)
 
     def reload(self) -> bool:
         """Read the list again where it changed; return whether it did. Raises `UnsafePath`, and keeps what it had."""
-        check_private_dir(self._directory)
         try:
+            check_private_dir(self._directory)
             with self.file.open("rb") as opened:
                 status = os.fstat(opened.fileno())
                 stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -168,6 +170,19 @@ class Tokens:
         concurrent: int = 0,
     ) -> str:
         """Make a token and return its text. Raises `BadInput`, or `WrongState` where the name is in use."""
+        with one_writer(self._directory):
+            self.reload()
+            return self._add(
+                name,
+                role,
+                client=client,
+                keep_text=keep_text,
+                requests_per_minute=requests_per_minute,
+                tokens_per_day=tokens_per_day,
+                concurrent=concurrent,
+            )
+
+    def _add(self, name: str, role: Role, *, client: ClientKind, keep_text: bool, **limits: int) -> str:
         if not name or len(name) > _MAX_NAME or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
             raise BadInput(
                 f"{name[:_MAX_NAME]!r} is no name for a token",
@@ -182,9 +197,7 @@ class Tokens:
             sha256=hashlib.sha256(text.encode()).hexdigest(),
             client=client,
             created_ns=self._clock.wall_ns(),
-            requests_per_minute=requests_per_minute,
-            tokens_per_day=tokens_per_day,
-            concurrent=concurrent,
+            **limits,
         )
         if keep_text:
             write_whole(self._text_file(name), text + "\n", 0o600)
@@ -193,6 +206,11 @@ class Tokens:
 
     def revoke(self, name: str) -> None:
         """Let a token mean nothing from now on. Raises `NotFound`."""
+        with one_writer(self._directory):
+            self.reload()
+            self._revoke(name)
+
+    def _revoke(self, name: str) -> None:
         if not any(token.name == name and not token.revoked_ns for token in self._all):
             raise NotFound(f"there is no token {name}", next_step="`codex-gateway tokens` lists them")
         now = self._clock.wall_ns()

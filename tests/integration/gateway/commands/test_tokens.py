@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 from codex_control.errors import Exit
 
@@ -59,3 +61,10 @@ async def test_the_admin_token_is_needed(gateway: GatewayProgram) -> None:
         return (await gateway.run("status")).code == 0
 
     await wait_for(works, what="the new token")
+
+
+async def test_tokens_made_at_the_same_time_are_all_kept(program: GatewayProgram) -> None:
+    # Nothing is there yet: each of them may make the first ones.
+    await asyncio.gather(*(program.done("tokens", "add", f"t{number}") for number in range(4)))
+    names = [one["name"] for one in (await program.done("tokens", "--json")).lines]
+    assert sorted(names) == sorted(["claude-code", "codex", "other", "metrics", "admin", "t0", "t1", "t2", "t3"])

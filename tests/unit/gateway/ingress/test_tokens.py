@@ -54,6 +54,27 @@ def test_another_process_sees_what_was_changed(tokens: Tokens) -> None:
     assert running.check(text) is None
 
 
+def test_of_two_that_change_the_list_neither_loses_the_others_change(tokens: Tokens) -> None:
+    other = Tokens(tokens.file.parent, SystemClock())
+    other.open()
+    tokens.add("new", Role.CLIENT)
+    tokens.revoke("codex")
+    other.add("newer", Role.CLIENT)
+    there = [token.name for token in other.all() if not token.revoked_ns]
+    assert {"new", "newer"} < set(there)
+    assert "codex" not in there
+    with pytest.raises(NotFound):
+        other.revoke("codex")
+
+
+def test_a_directory_that_is_gone_takes_no_token_away(tokens: Tokens) -> None:
+    text = tokens.text_of("codex")
+    tokens.file.parent.rename(tokens.file.parent.with_name("gone"))
+    with pytest.raises(UnsafePath):
+        tokens.reload()
+    assert tokens.check(text) is not None
+
+
 def test_a_revoked_token_stays_in_the_list_and_its_name_is_free(tokens: Tokens) -> None:
     old = tokens.text_of("codex")
     tokens.revoke("codex")
