@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 
 import click
@@ -14,7 +15,7 @@ from codex_control.errors import BadInput
 from codex_control.safe_text import one_line
 from codex_control.service.clock import SystemClock
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
+_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|h|d|w)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 NS = 1_000_000_000
 
@@ -32,6 +33,14 @@ def put_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in [list(headings), *cells]:
         line = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
         click.echo(line[: columns - 1] + "…" if 0 < columns < len(line) else line)
+
+
+def nothing_recorded(database: Path) -> bool:
+    """Whether no gateway has ever run, and so nothing is recorded; it then says so."""
+    if database.exists():
+        return False
+    click.echo("no requests yet: no gateway has run. Start it with `codex-gateway serve`", err=True)
+    return True
 
 
 def local_time(at_ns: int) -> str:
@@ -59,14 +68,14 @@ def since_ns(text: str | None) -> int:
         return 0
     ago = _AGO.fullmatch(text.strip())
     if ago:
-        return SystemClock().wall_ns() - int(float(ago[1]) * _UNITS_S[ago[2]] * NS)
+        return max(0, SystemClock().wall_ns() - int(float(ago[1]) * _UNITS_S[ago[2]] * NS))
     from datetime import datetime
 
     try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        # Years that a record can have: from 1970 on, and what fits into 64 bits of nanoseconds.
+        return min(max(0, int(datetime.fromisoformat(text.strip()).timestamp() * NS)), 2**63 - 1)
+    except (ValueError, OverflowError) as error:
         raise BadInput(
             f"{text[:80]!r} is no time",
             next_step="give `2h`, `3d`, or a date such as `2026-11-21` or `2026-11-21 14:00`",
         ) from error
-    return int(at.timestamp() * NS)

@@ -17,7 +17,9 @@ from codex_gateway.paths import GatewayPaths
 @click.option("--endpoint", default="", metavar="GLOB", help="Only answered by this endpoint.")
 @click.option("--since", metavar="TIME", help="Only since then: 90s, 2h, 3d, or a date.")
 @click.option("--grep", default="", metavar="TEXT", help="Only with this text in an error or a recorded body.")
-@click.option("--before", type=int, metavar="NUMBER", help="The page before this request's number.")
+@click.option(
+    "--before", type=click.IntRange(1, 2**63 - 1), metavar="NUMBER", help="The page before this request's number."
+)
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=30, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each.")
 def requests(
@@ -33,7 +35,15 @@ def requests(
     as_json: bool,
 ) -> None:
     """List recorded requests, newest first; also while no gateway runs."""
-    from codex_gateway.commands.printing import dollars, duration, local_time, put_json, put_table, since_ns
+    from codex_gateway.commands.printing import (
+        dollars,
+        duration,
+        local_time,
+        nothing_recorded,
+        put_json,
+        put_table,
+        since_ns,
+    )
     from codex_gateway.record.query import Filter, opened
 
     wanted = Filter(
@@ -46,7 +56,10 @@ def requests(
         grep=grep,
         before=before,
     )
-    with opened(GatewayPaths.from_environment().database) as records:
+    database = GatewayPaths.from_environment().database
+    if nothing_recorded(database):
+        return
+    with opened(database) as records:
         found = records.requests(wanted, limit)
     if as_json:
         for record in found:

@@ -14,10 +14,13 @@ from codex_gateway.record.stats import GROUPS
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each group.")
 def stats(by: str, since: str | None, as_json: bool) -> None:
     """Sum up recorded requests: how many, how fast, how many tokens, what they cost."""
-    from codex_gateway.commands.printing import dollars, duration, put_json, put_table, since_ns
+    from codex_gateway.commands.printing import dollars, duration, nothing_recorded, put_json, put_table, since_ns
     from codex_gateway.record.stats import sums
 
-    found = sums(GatewayPaths.from_environment().database, by=by, since_ns=since_ns(since))
+    since_then, database = since_ns(since), GatewayPaths.from_environment().database
+    if nothing_recorded(database):
+        return
+    found = sums(database, by=by, since_ns=since_then)
     if as_json:
         for one in found:
             put_json(one)

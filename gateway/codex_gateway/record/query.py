@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from codex_control.database.failures import explained
 from codex_control.database.opening import open_for_reading
-from codex_control.errors import NotFound
+from codex_control.errors import BadInput, NotFound
 
 from codex_gateway.record import facts, rows
 from codex_gateway.record.rows import BodyRecord, RequestRecord
@@ -47,6 +47,8 @@ def opened(path: Path) -> Iterator[Records]:
         yield Records(db)
     except sqlite3.Error as error:
         raise explained(error, path) from error
+    except UnicodeEncodeError as error:
+        raise BadInput("what is looked for is no text", why="it holds bytes that are no UTF-8") from error
     finally:
         db.close()
 

@@ -42,7 +42,12 @@ async def test_without_a_gateway_what_can_be_known_is_said(program: GatewayProgr
     none = await program.done("endpoints")
     assert "there is no endpoint" in none.out
     assert (await program.done("learned")).out == "nothing is learned\n"
-    for command in (("requests",), ("stats",), ("show", "1"), ("export", "1")):
+    for command in (("requests",), ("stats",), ("requests", "--json")):
+        ran = await program.done(*command)
+        assert ran.out == "", command
+        assert "no requests yet" in ran.err
+        assert "codex-gateway serve" in ran.err
+    for command in (("show", "1"), ("export", "1")):
         ran = await program.run(*command)
         assert ran.code == Exit.NOT_FOUND, command
         assert "codex-gateway serve" in ran.err

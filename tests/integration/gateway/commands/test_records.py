@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ async def test_records_are_read(gateway: GatewayProgram, stub: StubUpstream, tmp
     ):
         assert len((await gateway.done("requests", "--json", *options)).lines) == count, options
     assert (await gateway.run("requests", "--since", "soon")).code == Exit.USAGE
+    assert (await gateway.done("requests", "--since", "9999-12-31")).out == "no requests\n"
+    assert len((await gateway.done("requests", "--since", "999999w", "--json")).lines) == 2
+    assert (await gateway.run("requests", "--before", "9" * 20)).code == Exit.USAGE
+    assert (await gateway.run("show", os.fsdecode(b"\xff"))).code == Exit.USAGE
     told = (await gateway.done("show", str(oldest["number"]))).out
     assert "attempt 1" in told
     assert "HTTP 500" in told
