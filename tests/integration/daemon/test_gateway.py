@@ -101,15 +101,19 @@ async def test_children_get_address_and_token_at_their_spawn(
 async def test_an_ask_waits_for_a_gateway_that_does_not_run_yet(
     supervisor: RunningSupervisor, gateway: GatewayFiles
 ) -> None:
-    asking = asyncio.create_task(supervisor.client.ask("hello"))
+    asking = asyncio.create_task(supervisor.client.events("hello"))
 
     async def tried_again() -> bool:
         return supervisor.log().count("no gateway runs") > SETTINGS["restart_burst"] + 1
 
     await wait_for(tried_again, what="a second start")
     gateway.start(4711)
-    turn = await asking
-    assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED
+    events = await asking
+    assert events[-1].ended.turn.outcome == outcome_pb2.OUTCOME_COMPLETED
+    # It was tried again and again, and told once.
+    (told,) = (event.warning.message for event in events if event.HasField("warning"))
+    assert told.startswith("the turn waits: no gateway runs: ")
+    assert "codex-gateway install --now" in told
 
 
 async def test_without_a_gateway_an_ask_waits_until_its_time_is_up_and_says_what_to_do(
