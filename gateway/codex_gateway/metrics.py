@@ -26,7 +26,6 @@ from prometheus_client.registry import Collector
 from codex_gateway.upstream.trail import Attempt, Entry
 
 PREFIX = "codex_gateway"
-OUTCOMES = ("ok", "failed", "refused", "client_gone")
 TOKEN_KINDS = ("input", "cached", "output", "reasoning")
 
 _FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

@@ -68,15 +68,6 @@ def of_instance(instance: str) -> Wanted:
 _EVERY = of_instance("")
 
 
-def tail_records(path: Path, count: int, *, wanted: Wanted = _EVERY) -> list[LogLine]:
-    """Return the last `count` records of the log at `path` and its rotated files, oldest first.
-
-    Blocks on the disk: call it in a thread. Only `wanted` records count.
-    """
-    with _Follower(path, partial=True) as follower:
-        return _tail(follower, path, count, wanted)
-
-
 async def read_log(
     path: Path, *, tail: int, follow: bool, wanted: Wanted = _EVERY, poll_s: float = 0.25
 ) -> AsyncGenerator[LogLine, None]:

@@ -274,11 +274,6 @@ class Metrics:
         for kind in TOKEN_KINDS:
             self.tokens.labels(kind=kind).inc(max(0, getattr(usage, kind)))
 
-    def child_started(self, seconds: float) -> None:
-        """Count a child that became ready `seconds` after its spawn."""
-        self.child_starts.labels(result="ready").inc()
-        self.start_seconds.observe(seconds)
-
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """Count one gRPC call of a known method, as `/package.Service/Method`; unknown ones must not come here."""
         name = method.removeprefix("/")

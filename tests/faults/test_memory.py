@@ -114,7 +114,7 @@ async def test_a_thousand_known_instances_cost_little(supervisor: RunningSupervi
     state = supervisor.state_dir
     store = await Store.open(state / "supervisor.db", archive_dir=state / "archive", clock=SystemClock())
     try:
-        records = [InstanceRecord(id=f"known-{number}", created_ns=1, hibernated=True) for number in range(1000)]
+        records = [InstanceRecord(id=f"known-{number}", created_ns=1) for number in range(1000)]
         await asyncio.gather(*(store.save_instance(record) for record in records))
     finally:
         await store.close()

@@ -133,7 +133,6 @@ class StubModel:
         self.port = port
         self.requests: deque[RecordedRequest] = deque(maxlen=MAX_RECORDED_REQUESTS)
         """The latest requests for an answer, oldest first."""
-        self.model_list_requests = 0
         self.upgrade_requests = 0
         self._received = 0
         self._scripts: list[Script] = []
@@ -256,7 +255,6 @@ class StubModel:
         return web.Response(status=426, headers={"Connection": "close"})
 
     async def _list_models(self, http: web.Request) -> web.Response:
-        self.model_list_requests += 1
         return web.json_response({"models": []})
 
     # The control endpoint of a stub in its own process.

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from codex_control.service.logs import start_logs
 from codex_supervisor.child.logfile import rotate
-from codex_supervisor.log_reading import MAX_LINE_BYTES, LogLine, of_instance, parse_line, read_log, tail_records
+from codex_supervisor.log_reading import MAX_LINE_BYTES, LogLine, Wanted, of_instance, parse_line, read_log
 from hypothesis import given
 from hypothesis import strategies as st
 
 LOG = logging.getLogger("codex_supervisor.something")
 DEADLINE_S = 10.0
+EVERY = of_instance("")
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def path(tmp_path: Path) -> Path:
 def append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
+
+
+def tail_records(path: Path, count: int, wanted: Wanted = EVERY) -> list[LogLine]:
+    async def read() -> list[LogLine]:
+        return [line async for line in read_log(path, tail=count, follow=False, wanted=wanted)]
+
+    return asyncio.run(read())
 
 
 async def wait_for_messages(records: AsyncIterator[LogLine], count: int) -> list[str]:

@@ -24,8 +24,6 @@ class HookInput(msgspec.Struct, frozen=True):
     """Of SessionStart: startup, resume, clear or compact."""
     reason: str = ""
     """Of SessionEnd: clear, prompt_input_exit or other."""
-    stop_hook_active: bool = False
-    """Of Stop: whether Claude goes on already because of a Stop hook."""
 
 
 def read_hook_input(stream: BinaryIO) -> HookInput:

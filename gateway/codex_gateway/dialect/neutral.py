@@ -190,7 +190,6 @@ class Request(Struct, frozen=True):
     """Messages: the marker on the whole request."""
     store: bool | None = None
     include: tuple[str, ...] = ()
-    previous_response_id: str | None = None
     stream: bool = False
     include_usage: bool = False
     """Chat: stream_options.include_usage."""

@@ -137,7 +137,6 @@ class AppServer:
         self._pending: dict[RequestId, asyncio.Future[msgspec.Raw]] = {}
         self.closed: asyncio.Future[str] = loop.create_future()
         self.codex_version = ""
-        self.messages_total = 0
         self.malformed_total = 0
         """Messages that could not be read, and were skipped."""
         self._reader = loop.create_task(self._read(), name="child read loop")
@@ -299,9 +298,7 @@ class AppServer:
         reason = "Codex closed it"
         try:
             while True:
-                message = await self._connection.recv(decode=False)
-                self.messages_total += 1
-                self._take(message)
+                self._take(await self._connection.recv(decode=False))
         except ConnectionClosed as error:
             frame = error.sent or error.rcvd
             if frame is not None and frame.code == 1009:

@@ -229,7 +229,6 @@ class InstanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     default_effort: str = ""
     """Reasoning effort that Codex itself chose for the thread; empty where it named none."""
     wanted: bool = True
-    hibernated: bool = False
     restarts: int = 0
     claude_sessions: tuple[str, ...] = ()
     """Ids of all Claude Code sessions that lead to this instance, the latest last; `claude_session` is that one."""

@@ -93,7 +93,6 @@ def read_request(body: JsonObject) -> Request:
         prompt_cache_key=reading.text(body, "prompt_cache_key"),
         store=reading.flag(body, "store"),
         include=reading.texts(body, "include"),
-        previous_response_id=reading.text(body, "previous_response_id"),
         stream=reading.flag(body, "stream") or False,
         top_logprobs=reading.whole(body, "top_logprobs", 0),
         extra=reading.rest(body, _KNOWN),
