@@ -1,4 +1,4 @@
-"""Completion of instances and tasks, without grpc in the completing process and only where the service runs."""
+"""Completion of what the service knows, without grpc in the completing process and only where the service runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from codexctl.setting_names import SETTINGS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -24,6 +26,21 @@ def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return _items(lambda: _asked("task", "list", "-n", "500"), incomplete)
 
 
+def complete_turn(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+    """Ids of the newest turns that begin with what was typed."""
+    return _items(lambda: _asked("turns", "--all", "-n", "100"), incomplete)
+
+
+def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+    """Profiles that begin with what was typed."""
+    return _items(lambda: _asked("profiles")[0], incomplete, name="name", about="effort")
+
+
+def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 # click's signature
+    """Settings of an instance that begin with what was typed."""
+    return [name for name in SETTINGS if name.startswith(incomplete)]
+
+
 def task_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb a `TASK`."""
     return click.argument("task", shell_complete=complete_task)(function)
@@ -34,15 +51,15 @@ def tasks_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("tasks", nargs=-1, required=True, shell_complete=complete_task)(function)
 
 
-def _items(known: Callable[[], list[Any]], incomplete: str) -> list[CompletionItem]:
+def _items(
+    known: Callable[[], list[Any]], incomplete: str, *, name: str = "id", about: str = "state"
+) -> list[CompletionItem]:
     import subprocess
 
     from click.shell_completion import CompletionItem
 
     try:
-        return [
-            CompletionItem(one["id"], help=one["state"] or "") for one in known() if one["id"].startswith(incomplete)
-        ]
+        return [CompletionItem(one[name], help=one[about] or "") for one in known() if one[name].startswith(incomplete)]
     except (subprocess.SubprocessError, OSError, ValueError, LookupError, TypeError):
         return []
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "install": ("service", "install"),
     "uninstall": ("service", "uninstall"),
     "status": ("service", "status"),
+    "completion": ("completion", "completion"),
     "version": ("version", "version"),
     "sweep": ("sweep", "sweep"),
     "serve-under-launchd": ("sweep", "serve_under_launchd"),
@@ -26,6 +27,7 @@ HELP = {
     "install": "Install the service for this user.",
     "uninstall": "Stop the service and remove it.",
     "status": "Show whether the service runs, and what manages it.",
+    "completion": "Print a shell's completion script.",
     "version": "Print the version.",
 }
 

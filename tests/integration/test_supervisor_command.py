@@ -57,6 +57,11 @@ def test_help_and_version_load_neither_grpc_nor_msgspec(run: Run, arguments: tup
     assert not loaded & {"grpc", "msgspec", "yaml", "prometheus_client"}
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(run: Run, shell: str) -> None:
+    assert "_CODEX_SUPERVISOR_COMPLETE" in run("completion", shell).stdout
+
+
 def test_the_version(run: Run) -> None:
     assert run("version").stdout == f"{__version__}\n"
     assert run("--version").stdout == f"codex-supervisor, version {__version__}\n"

@@ -6,13 +6,14 @@ import uuid
 
 import click
 
+from codexctl.completing import complete_profile
 from codexctl.session import DURATION, Session, instance_option, starting_verb
 
 
 @click.command("ask")
 @click.argument("text", required=False)
 @instance_option
-@click.option("--profile", help="Profile for this turn only.")
+@click.option("--profile", shell_complete=complete_profile, help="Profile for this turn only.")
 @click.option("--image", "images", multiple=True, metavar="FILE", help="Send an image along; may be repeated.")
 @click.option("--cwd", metavar="DIR", help="Working directory of the turn.")
 @click.option("--schema", metavar="FILE", help="JSON Schema that the answer has to fit.")

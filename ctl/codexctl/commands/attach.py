@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from codexctl.completing import complete_turn
 from codexctl.session import Session, starting_verb
 
 
 @click.command("attach")
-@click.argument("turn")
+@click.argument("turn", shell_complete=complete_turn)
 @click.option(
     "--final-only/--details", default=None, help="Show the final answer alone, or commands, files and commentary too."
 )

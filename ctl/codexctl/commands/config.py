@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from codex_control.service.command_group import WholeHelpGroup
 
+from codexctl.completing import complete_setting
 from codexctl.session import Session, instance_option, starting_verb
 from codexctl.setting_names import SETTINGS
 
@@ -20,7 +21,7 @@ def command() -> None:
 
 
 @command.command("get")
-@click.argument("key", required=False)
+@click.argument("key", required=False, shell_complete=complete_setting)
 @instance_option
 @starting_verb
 def get(session: Session, key: str | None, instance: str | None) -> None:
@@ -39,7 +40,7 @@ def get(session: Session, key: str | None, instance: str | None) -> None:
 
 
 @command.command("set")
-@click.argument("key")
+@click.argument("key", shell_complete=complete_setting)
 @click.argument("value")
 @instance_option
 @starting_verb

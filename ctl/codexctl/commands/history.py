@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codexctl.completing import complete_turn
 from codexctl.session import Session, instance_option, starting_verb
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _PAGE = 500
 
 
 @click.command("history")
-@click.argument("turn", required=False)
+@click.argument("turn", required=False, shell_complete=complete_turn)
 @instance_option
 @click.option("--all", "all_instances", is_flag=True, help="Of all instances.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from codexctl.completing import complete_turn
 from codexctl.session import DURATION, Session, instance_option, verb
 
 
 @click.command("interrupt")
-@click.argument("turn", required=False)
+@click.argument("turn", required=False, shell_complete=complete_turn)
 @instance_option
 @click.option("--timeout", type=DURATION, default="60s", show_default=True, help="Longest wait for the record.")
 @verb

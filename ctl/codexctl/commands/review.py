@@ -6,6 +6,7 @@ import uuid
 
 import click
 
+from codexctl.completing import complete_profile
 from codexctl.session import DURATION, Session, instance_option, starting_verb
 
 
@@ -14,7 +15,7 @@ from codexctl.session import DURATION, Session, instance_option, starting_verb
 @instance_option
 @click.option("--base", metavar="REF", help="Review what the working tree changes against this branch, tag or commit.")
 @click.option("--commit", metavar="SHA", help="Review what this commit changes.")
-@click.option("--profile", help="Profile for this review only.")
+@click.option("--profile", shell_complete=complete_profile, help="Profile for this review only.")
 @click.option("--cwd", metavar="DIR", help="Working directory of the review.")
 @click.option(
     "--final-only/--details", default=None, help="Show the review alone, or commands and what Codex says meanwhile too."

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import click
 
+from codexctl.completing import complete_turn
 from codexctl.session import Session, instance_option, verb
 
 
 @click.command("steer")
 @click.argument("text", required=False)
 @instance_option
-@click.option("--turn", metavar="TURN", help="The turn; the instance's running turn where not given.")
+@click.option(
+    "--turn",
+    metavar="TURN",
+    shell_complete=complete_turn,
+    help="The turn; the instance's running turn where not given.",
+)
 @verb
 def command(session: Session, text: str | None, instance: str | None, turn: str | None) -> None:
     """Add TEXT (- or nothing: standard input) to the turn that runs."""

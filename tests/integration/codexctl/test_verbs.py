@@ -332,6 +332,13 @@ def test_health(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert (ctl("health").code, ctl("health").out) == (0, "serving\n")
     fake.health("NOT_SERVING")
     assert (ctl("health").code, ctl("health").out) == (3, "not serving\n")
+    fake.version.task_engine = "postgresql"
+    assert ctl("health").out == "not serving\ntasks in postgresql\n"
+    fake.version.task_trouble = "the task database is away"
+    assert ctl("health").out == "not serving\ntasks in postgresql: the task database is away\n"
+    found = ctl("health", "--json").json
+    assert found["tasks"] == {"engine": "postgresql", "trouble": "the task database is away"}
+    jsonschema.validate(found, printed_schema() | {"$ref": "#/$defs/Health"})
 
 
 def test_version_with_and_without_the_service(ctl: Ctl, fake: FakeSupervisor) -> None:
@@ -405,13 +412,25 @@ def test_completion_scripts(ctl: Ctl, shell: str) -> None:
     assert "_CODEXCTL_COMPLETE" in result.out
 
 
-def test_instances_are_completed_from_the_running_service(ctl: Ctl, fake: FakeSupervisor) -> None:
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("codexctl stop pr", "project"),
+        ("codexctl attach 01TURN", "01TURN0001"),
+        ("codexctl ask --profile hi", "high"),
+        ("codexctl config set prof", "profile"),
+    ],
+)
+def test_what_the_running_service_knows_is_completed(
+    ctl: Ctl, fake: FakeSupervisor, words: str, completed: str
+) -> None:
     fake.instances["other"] = ipb.Instance(id="other")
+    ctl("ask", "first")
     ctl.environment |= {
         "_CODEXCTL_COMPLETE": "bash_complete",
-        "COMP_WORDS": "codexctl stop pr",
-        "COMP_CWORD": "2",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
     }
     with ctl.process() as process:
         out, _ = process.communicate(timeout=20)
-    assert out.splitlines() == ["plain,project"]
+    assert out.splitlines() == [f"plain,{completed}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from codexctl.completing import complete_task
+from codexctl.completing import complete_profile, complete_task
 from codexctl.session import DURATION, Session, starting_verb
 
 
@@ -28,7 +28,9 @@ from codexctl.session import DURATION, Session, starting_verb
     shell_complete=complete_task,
     help="Start when this task is DONE; end when it fails. May be repeated.",
 )
-@click.option("--profile", help="Profile; the configured default where it is not given.")
+@click.option(
+    "--profile", shell_complete=complete_profile, help="Profile; the configured default where it is not given."
+)
 @click.option("--worktree", is_flag=True, help="Run in a git worktree of its own, on a branch of its own.")
 @click.option("--schema", metavar="FILE", help="JSON Schema that the answer has to fit.")
 @click.option("--queue", metavar="NAME", default="", help="The queue. Default: default.")
