@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import grpc
 import pytest
 from codex_control.v1 import admin_pb2, outcome_pb2
 
-from tests.faults.watching import child_pid, is_running
+from tests.faults.watching import asking, child_pid, is_running
+from tests.support.model_script import Text
+from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor
 
 
@@ -94,6 +98,24 @@ async def test_a_store_that_is_locked_while_it_runs_only_delays(supervisor: Runn
         assert not done, "nothing is accepted before it is recorded"
         other.execute("ROLLBACK")
     assert (await asking).outcome == outcome_pb2.OUTCOME_COMPLETED
+
+
+async def test_no_turn_is_accepted_into_a_store_that_somebody_removed(
+    supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate.step, Text("the answer"))
+    async with asking(supervisor, "under way") as asked:
+        await gate.reached()
+        shutil.rmtree(supervisor.state_dir)
+        with pytest.raises(grpc.aio.AioRpcError, match="was removed or replaced") as raised:
+            await supervisor.client.ask("its record would be lost", "other")
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        gate.release()
+        assert (await asked.turn()).answer == "the answer"
+    await supervisor.stop()
+    await supervisor.start()
+    assert (await supervisor.client.ask("in a new store")).outcome == outcome_pb2.OUTCOME_COMPLETED
 
 
 async def test_a_second_supervisor_says_who_is_there(supervisor: RunningSupervisor) -> None:

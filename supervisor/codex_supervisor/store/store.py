@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
@@ -51,6 +52,7 @@ class Store:
         self.path = path
         self.quarantined: Path | None = None
         """Where a damaged database was set aside when this store was opened; None where it was sound."""
+        self._file = path.lstat()
         self._writer = writer
         self._reader = reader
         self._archive = archive
@@ -204,6 +206,12 @@ class Store:
         returned with False. A turn that is sent at once may be given with `thread_id` and `sent_ns` set, which saves
         `mark_sent`.
         """
+        if not self._is_in_place():
+            raise StoreUnavailable(
+                what=f"the store {self.path} was removed or replaced while the service uses it",
+                why="what is written from now on would be lost with its next start",
+                next_step="end the service when its turns have ended (`codexctl shutdown`); the next ask starts it anew",
+            )
         cost = len(turn.request.prompt) + _events_bytes(events)
         known = await self._writer.call(lambda db: journal.accept(db, turn, events), durable=True, cost_bytes=cost)
         match known:
@@ -217,6 +225,12 @@ class Store:
                     # It was cleared between the two; the request is new again.
                     return await self.accept_turn(turn, events)
                 return archived, False
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self._file, self.path.lstat())
+        except OSError:
+            return False
 
     async def mark_sent(self, turn_id: str, *, thread_id: str, sent_ns: int) -> None:
         """Write down, before it is done, that the turn is sent.
