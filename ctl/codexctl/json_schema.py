@@ -73,7 +73,10 @@ _EXTRA: dict[str, Any] = {
     "Checks": _list_of("Check"),
     "Profiles": _list_of("Profile"),
     "Versions": _object(codexctl=_TEXT, service={"anyOf": [_of("VersionResponse"), {"type": "null"}]}),
-    "Health": _object(status={"enum": ["serving", "not_serving", "unknown", "service_unknown"]}),
+    "Health": _object(
+        status={"enum": ["serving", "not_serving", "unknown", "service_unknown"]},
+        tasks=_object(engine=_TEXT, trouble=_TEXT),
+    ),
     "Nothing": _object(),
     "ClaudePlugin": _object(
         plugin=_TEXT,

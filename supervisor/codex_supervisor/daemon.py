@@ -388,6 +388,8 @@ class Daemon:
             state_dir=str(self.paths.state_dir),
             running_turns=self._fleet.running_turns(),
             draining=self._asks.draining,
+            task_engine=str(self._first_config.tasks.engine),
+            task_trouble=self._degraded.why("tasks"),
         )
 
     # --- reloading --------------------------------------------------------------------------------------------------
