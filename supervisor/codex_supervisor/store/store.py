@@ -210,7 +210,7 @@ class Store:
             raise StoreUnavailable(
                 what=f"the store {self.path} was removed or replaced while the service uses it",
                 why="what is written from now on would be lost with its next start",
-                next_step="end the service when its turns have ended (`codexctl shutdown`); the next ask starts it anew",
+                next_step="end the service when its turns have ended (`codexctl shutdown`) and ask again",
             )
         cost = len(turn.request.prompt) + _events_bytes(events)
         known = await self._writer.call(lambda db: journal.accept(db, turn, events), durable=True, cost_bytes=cost)
