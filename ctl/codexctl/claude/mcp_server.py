@@ -37,8 +37,8 @@ from mcp.server.stdio import stdio_server
 from codexctl.claude.answer_text import Notices, error_text, late_text, source_line, turn_text
 from codexctl.claude.bridge import Bridge
 from codexctl.claude.lease import bound_instance, claude_pid
-from codexctl.claude.mcp_tools import TOOLS
-from codexctl.claude.session_tasks import SessionTasks
+from codexctl.claude.mcp_tools import TOOLS, check_arguments
+from codexctl.claude.session_tasks import FOR_MODEL, SessionTasks
 from codexctl.claude.slash import Status
 from codexctl.feed import FeedItem, TurnFeed
 from codexctl.instance_ref import Named, working_directory
@@ -90,9 +90,11 @@ class _Tools:
     """The tools of one Claude Code process."""
 
     def __init__(self, session: Session) -> None:
-        self._environ = session.environ
+        # Claude Code says its pid to hooks and shells, not to servers: one that is said here is that of the Claude Code
+        # in whose shell ours was started, and its Codex is another session's.
+        self._environ = {name: value for name, value in session.environ.items() if name != "CLAUDE_PID"}
         self._may_start = session.may_start
-        self._claude = claude_pid(session.environ)
+        self._claude = claude_pid(self._environ)
         self._cancelled: dict[object, asyncio.Event] = {}
 
     async def note_cancelled(self, ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
@@ -109,6 +111,7 @@ class _Tools:
         """Perform a tool; what cannot be done is told to the model as an error, with what to do."""
         arguments = params.arguments or {}
         try:
+            check_arguments(params.name, arguments)
             match params.name:
                 case "ask":
                     return await self._turn(context, lambda session: self._begin_ask(session, arguments))
@@ -120,11 +123,8 @@ class _Tools:
                     return _result(await asyncio.to_thread(self._task, params.name, arguments))
                 case "cancel" if _text(arguments, "task"):
                     return _result(await asyncio.to_thread(self._task, "cancel", arguments))
-                case "cancel":
+                case _:
                     return _result(await asyncio.to_thread(self._cancel, _text(arguments, "turn")))
-                case unknown:
-                    known = ", ".join(tool.name for tool in TOOLS)
-                    raise BadInput(f"there is no tool {unknown}", next_step=f"there are {known}")
         except CodexError as error:
             return _result(error_text(error), is_error=True)
 
@@ -199,7 +199,7 @@ class _Tools:
 
     def _task(self, tool: str, arguments: Arguments) -> str:
         session = self._session()
-        tasks = SessionTasks(session, lambda: self._named(session))
+        tasks = SessionTasks(session, lambda: self._named(session), FOR_MODEL)
         try:
             match tool:
                 case "task_submit":
@@ -292,7 +292,5 @@ def _result(text: str, *, is_error: bool = False) -> types.CallToolResult:
 
 
 def _text(arguments: Arguments, name: str) -> str:
-    value = arguments.get(name, "")
-    if not isinstance(value, str):
-        raise BadInput(f"{name} is no text", next_step=f"give `{name}` as a string")
+    value: str = arguments.get(name, "")
     return value

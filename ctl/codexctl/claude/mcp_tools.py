@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import mcp_types as types
+from codex_control.errors import BadInput
 
 # An ask runs whatever Codex decides to run, and Codex works in the user's own files: nothing is promised.
 _WORKS = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True)
@@ -106,3 +107,24 @@ TOOLS = (
         annotations=_ENDS,
     ),
 )
+
+
+def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
+    """Raise `BadInput` for a tool that there is not, and for an argument that its schema has not.
+
+    Neither the library nor Claude Code looks, and an argument that is passed over in silence does harm: an order that
+    was meant for a worktree would be worked on beside the person.
+    """
+    schema = next((tool.input_schema for tool in TOOLS if tool.name == name), None)
+    if schema is None:
+        raise BadInput(f"there is no tool {name}", next_step=f"there are {', '.join(tool.name for tool in TOOLS)}")
+    known = schema["properties"]
+    for argument, value in arguments.items():
+        match known.get(argument, {}).get("type"):
+            case None:
+                takes = f"it takes {', '.join(known)}" if known else "it takes nothing"
+                raise BadInput(f"{name} takes no `{argument}`", next_step=takes)
+            case "string" if not isinstance(value, str):
+                raise BadInput(f"{argument} is no text", next_step=f"give `{argument}` as a string")
+            case "boolean" if not isinstance(value, bool):
+                raise BadInput(f"{argument} is neither true nor false", next_step=f"give `{argument}` as a boolean")

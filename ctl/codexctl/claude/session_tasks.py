@@ -29,11 +29,25 @@ _MOST_LINES = 20
 
 
 @dataclass(frozen=True)
+class Names:
+    """What whoever reads our texts has at hand."""
+
+    submit: str
+    tasks: str
+    result: str
+
+
+FOR_PERSON = Names("/codex-task TEXT", "/codex-tasks", "/codex-result")
+FOR_MODEL = Names("task_submit", "task_status", "task_result")
+
+
+@dataclass(frozen=True)
 class SessionTasks:
     """`find` binds the session and returns its instance; it may start the service."""
 
     session: Session
     find: Callable[[], Named]
+    names: Names = FOR_PERSON
 
     def submit(self, text: str, *, profile: str = "", worktree: bool = False) -> str:
         """Hand `text` over, with the session's profile and directory, and say where it is found again."""
@@ -50,7 +64,7 @@ class SessionTasks:
         task, _ = submit(self.session, spec, instance=instance.id)
         return (
             f"task {task.id} is accepted; it goes on in the background, also when Claude Code ends\n"
-            f"how far it is: /codex-tasks · what came of it: /codex-result {task.id} · in a terminal: "
+            f"how far it is: {self.names.tasks} · what came of it: {self.names.result} {task.id} · in a terminal: "
             f"codexctl task wait {task.id}"
         )
 
@@ -58,7 +72,7 @@ class SessionTasks:
         """The session's tasks, the newest first."""
         tasks = list(islice(tasks_of(self.session, self._instance().id), _MOST_TASKS + 1))
         if not tasks:
-            return "this session has no tasks; /codex-task TEXT makes one, and `codexctl task list` shows all"
+            return f"this session has no tasks; {self.names.submit} makes one, and `codexctl task list` shows all"
         lines = [_line(task) for task in tasks[:_MOST_TASKS]]
         more = ["older ones: codexctl task list -n 500"] if len(tasks) > _MOST_TASKS else []
         return "\n".join([*lines, *more])
@@ -87,7 +101,8 @@ class SessionTasks:
         ended = next((task for task in tasks_of(self.session, instance) if has_ended(task)), None)
         if ended is None:
             raise NotFound(
-                "no task of this session has ended yet", next_step="/codex-tasks shows how far they are, or name one"
+                "no task of this session has ended yet",
+                next_step=f"{self.names.tasks} shows how far they are, or name one",
             )
         return ended.id
 

@@ -12,7 +12,7 @@ import pytest
 from codex_control.errors import NotFound
 from codex_control.v1 import claude_pb2 as cpb
 from codex_control.v1 import turns_pb2 as tpb
-from codex_control.v1.instances_pb2 import InstanceRef
+from codex_control.v1.instances_pb2 import GetInstanceRequest, InstanceRef
 
 from tests.support.repository import make_repository
 from tests.support.waiting import wait_for_sync
@@ -63,6 +63,8 @@ class Server:
 def server(ctl: Ctl, fake: FakeSupervisor) -> Iterator[Server]:
     """A server after its handshake, as Claude Code of session s-1 would have started it."""
     ctl.environment["CLAUDE_CODE_SESSION_ID"] = "s-1"
+    # What the server of a Claude Code has that was started in a shell of another one.
+    ctl.environment["CLAUDE_PID"] = "4711"
     with ctl.process("mcp", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         made = Server(process)
         client = {"name": "test", "version": "1"}
@@ -105,6 +107,8 @@ def test_instance_is_the_one_of_the_process(server: Server, fake: FakeSupervisor
     server.call("ask", question="hi")
     asked = fake.last(tpb.AskRequest).instance
     assert asked == InstanceRef(id="project")
+    looked = next(one for one in fake.requests if isinstance(one, GetInstanceRequest)).instance
+    assert looked.claude_process.pid == os.getpid()
     assert not any(isinstance(request, cpb.BindRequest) for request in fake.requests)
     fake.errors["Instances.Get"] = NotFound("there is no such instance")
     server.call("ask", question="hi")
@@ -139,6 +143,10 @@ def test_errors_are_told_to_the_model(server: Server, fake: FakeSupervisor) -> N
     assert server.call("ask", question=" ") == ("the question is empty.\ngive `question` some text", True)
     tools = "ask, review, status, task_submit, task_status, task_result, cancel"
     assert server.call("task_go") == (f"there is no tool task_go.\nthere are {tools}", True)
+    said = "ask takes no `profil`.\nit takes question, profile"
+    assert server.call("ask", question="x", profil="high") == (said, True)
+    assert server.call("status", turn="x") == ("status takes no `turn`.\nit takes nothing", True)
+    assert not fake.turns
     fake.errors["Ask"] = NotFound("there is no profile hihg", next_step="did you mean high?")
     assert server.call("ask", question="x") == ("there is no profile hihg.\ndid you mean high?", True)
 

@@ -115,7 +115,10 @@ def test_the_tools(ctl: Ctl, server: Server, service: TaskService) -> None:
         assert not is_error, text
         return text
 
-    name = task_id(told("task_submit", order="$(touch pwned)\n你好", profile="high", worktree=True))
+    assert "task_submit makes one" in told("task_status")
+    submitted = told("task_submit", order="$(touch pwned)\n你好", profile="high", worktree=True)
+    assert "/codex-" not in submitted, "the commands are the person's"
+    name = task_id(submitted)
     assert name in told("task_status")
     claim = service.claim()
     request = claim.record.request
@@ -134,9 +137,10 @@ def test_the_tools(ctl: Ctl, server: Server, service: TaskService) -> None:
     [
         ("task_submit", {"order": " "}, "the prompt is empty"),
         ("task_submit", {"order": 5}, "order is no text"),
+        ("task_submit", {"order": "x", "worktree": "true"}, "worktree is neither true nor false"),
         ("task_submit", {"order": "x", "profile": "hihg"}, "Did you mean"),
         ("task_status", {"task": "T-9"}, "there is no task 'T-9'"),
-        ("task_result", {}, "no task of this session has ended yet"),
+        ("task_result", {}, "no task of this session has ended yet.\ntask_status shows"),
         ("cancel", {"task": "T-9"}, "there is no task 'T-9'"),
     ],
 )
