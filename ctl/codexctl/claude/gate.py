@@ -1,12 +1,13 @@
 """The review gate: before Claude stops, Codex reviews what the session has changed. Off unless the user turned it on.
 
 Its outcomes: `pass` lets Claude stop, `findings` sends it back to work with them, `could not run` lets it stop and says
-why. The gate keeps no state of its own: its turns are in the instance's history, known by their request ids. The same
-changes are never reviewed twice in a session.
+why. Its turns are in the instance's history, known by their request ids. The same changes are never reviewed twice in a
+session; what a review found is told once, also where Claude Code went away before it could be.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from codex_control.errors import CodexError, NotFound, TimedOut
 
-from codexctl.claude.gate_changes import fingerprint_of_changes, started_at
+from codexctl.claude.gate_changes import fingerprint_of_changes, note_told, started_at, was_told
 from codexctl.claude.gate_settings import GateSettings, load_gate
 from codexctl.claude.hook_input import HookInput
 from codexctl.session import Session
@@ -119,10 +120,13 @@ def gate_decision(session: Session, hook: HookInput, limit_s: float, began_s: fl
 
 
 def _review(session: Session, hook: HookInput, settings: GateSettings, limit_s: float) -> Outcome:
+    claude = os.getppid()
     base = started_at(session.paths, hook.session_id, Path.cwd())
     changes = fingerprint_of_changes(Path.cwd(), base)
     if not changes:
         return Passed()
+
+    from codex_control.v1.outcome_pb2 import OUTCOME_COMPLETED, OUTCOME_UNSPECIFIED
 
     from codexctl.claude.lease import bound_instance
 
@@ -130,16 +134,24 @@ def _review(session: Session, hook: HookInput, settings: GateSettings, limit_s: 
     client = session.client(start=True)
     prefix = f"gate:{hook.session_id[:40]}:"
     rounds = _earlier_rounds(client, named, prefix)
-    request_id = prefix + changes
-    if any(turn.request_id == request_id for turn in rounds):
-        return Passed()  # they were reviewed, and what was found was said
-    if len(rounds) >= settings.rounds:
+    same = next((turn for turn in rounds if turn.request_id.startswith(prefix + changes)), None)
+    if same is not None and was_told(session.paths, same.id):
+        return Passed()
+    if same is not None and same.outcome in (OUTCOME_UNSPECIFIED, OUTCOME_COMPLETED):
+        request_id = same.request_id  # nobody was there for its verdict, or it is still at work: attach to it
+    elif len(rounds) >= settings.rounds:
         return CouldNotRun(f"all {settings.rounds} rounds of this session are used")
-    used = sum(turn.usage.input + turn.usage.output for turn in rounds)
-    if used >= settings.tokens:
+    elif (used := sum(turn.usage.input + turn.usage.output for turn in rounds)) >= settings.tokens:
         return CouldNotRun(f"its {settings.tokens:,} tokens of this session are used ({used:,})")
+    else:
+        request_id = f"{prefix}{changes}:{len(rounds)}"
     prompt = _PROMPT.format(changes=_SINCE.format(base=base) if base else _UNCOMMITTED)
-    return outcome_of(_ask(session, client, named, request_id, prompt, limit_s))
+    turn = _ask(session, client, named, request_id, prompt, limit_s)
+    # A Claude Code that was killed leaves us to others: then nobody is told, and the session that is resumed will be.
+    if turn.outcome == OUTCOME_COMPLETED and os.getppid() == claude:
+        # Before it is told: where this fails the gate could not run, and cannot hold Claude up with the same again.
+        note_told(session.paths, turn.id)
+    return outcome_of(turn)
 
 
 def _earlier_rounds(client: Client, named: Named, prefix: str) -> list[Turn]:

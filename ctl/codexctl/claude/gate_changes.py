@@ -22,8 +22,8 @@ from codex_control.service.own_file import write_whole
 _GIT_LIMIT_S = 20.0
 # SessionStart holds the first request up.
 _START_LIMIT_S = 1.0
-# Sessions whose start is remembered; an older one has what is not committed.
-_MOST_STARTS = 200
+# Starts of sessions and told verdicts that are remembered, the latest; an older session has what is not committed.
+_MOST_FILES = 400
 _MAX_NAMES_BYTES = 32 * 1024 * 1024
 # Contents that are read for one fingerprint; of what is beyond, size and time must do.
 _MAX_READ_BYTES = 64 * 1024 * 1024
@@ -41,7 +41,7 @@ class Start(msgspec.Struct, frozen=True):
 
 def note_start(paths: Paths, session_id: str, directory: Path) -> None:
     """Remember where a session begins; one that is resumed keeps its own beginning. Never raises."""
-    file = _start_file(paths, session_id)
+    file = _file_of(paths, session_id)
     with contextlib.suppress(CodexError, OSError, UnicodeError):
         if file.exists():
             file.touch()
@@ -51,14 +51,13 @@ def note_start(paths: Paths, session_id: str, directory: Path) -> None:
             _root(directory, _START_LIMIT_S), _git(directory, "rev-parse", "HEAD", limit_s=_START_LIMIT_S).strip()
         )
         write_whole(file, msgspec.json.encode(start).decode(), 0o600)
-        for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-_MOST_STARTS]:
-            old.unlink(missing_ok=True)
+        _forget_oldest(file.parent)
 
 
 def started_at(paths: Paths, session_id: str, directory: Path) -> str:
     """The commit at which the session began, where the history of this repository still holds it; else nothing."""
     try:
-        start = msgspec.json.decode(_start_file(paths, session_id).read_bytes(), type=Start)
+        start = msgspec.json.decode(_file_of(paths, session_id).read_bytes(), type=Start)
         if not _COMMIT.fullmatch(start.commit) or _root(directory) != start.root:
             return ""
         _git(directory, "merge-base", "--is-ancestor", start.commit, "HEAD")
@@ -67,9 +66,27 @@ def started_at(paths: Paths, session_id: str, directory: Path) -> str:
     return start.commit
 
 
-def _start_file(paths: Paths, session_id: str) -> Path:
+def note_told(paths: Paths, turn_id: str) -> None:
+    """Remember that the verdict of this turn is told now. Raises `OSError` or `UnsafePath` where it cannot."""
+    file = _file_of(paths, f"told {turn_id}")
+    make_private_dir(file.parent)
+    file.touch(0o600)
+    _forget_oldest(file.parent)
+
+
+def was_told(paths: Paths, turn_id: str) -> bool:
+    """Whether the verdict of this turn was told."""
+    return _file_of(paths, f"told {turn_id}").exists()
+
+
+def _file_of(paths: Paths, name: str) -> Path:
     # Whatever a session is called, it is a name of one file.
-    return paths.state_dir / "review-gate" / hashlib.sha256(session_id.encode()).hexdigest()[:32]
+    return paths.state_dir / "review-gate" / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _forget_oldest(folder: Path) -> None:
+    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-_MOST_FILES]:
+        old.unlink(missing_ok=True)
 
 
 def fingerprint_of_changes(directory: Path, base: str = "") -> str:

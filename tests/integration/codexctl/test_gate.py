@@ -54,6 +54,40 @@ def test_findings_send_claude_back_once(work: Ctl, fake: FakeSupervisor) -> None
     assert len(fake.turns) == 1
 
 
+def test_review_that_was_cut_off_is_made_again(work: Ctl, fake: FakeSupervisor) -> None:
+    fake.script = lambda turn: turn.end(outcome="CANCELLED", cause="USER")
+    assert "could not run" in stop(work)["systemMessage"]
+    fake.script = answer_with(FINDINGS)
+    assert stop(work)["decision"] == "block"
+    assert len(fake.turns) == 2
+    assert stop(work) is None
+
+
+def test_findings_that_nobody_was_there_for_are_told(work: Ctl, fake: FakeSupervisor) -> None:
+    fake.script = answer_with(FINDINGS)
+    stop(work)
+    told = next(file for file in gate_folder(work).iterdir())
+    told.unlink()  # Claude Code was killed while the review ran
+    again = stop(work)
+    assert again["decision"] == "block"
+    assert "turn 01TURN0001" in again["reason"]
+    assert len(fake.turns) == 1, "it is not made again"
+    assert stop(work) is None
+
+
+def test_findings_that_cannot_be_remembered_as_told_do_not_hold_claude_up_for_ever(
+    work: Ctl, fake: FakeSupervisor
+) -> None:
+    fake.script = answer_with(FINDINGS)
+    gate_folder(work).parent.mkdir()
+    gate_folder(work).write_text("in the way")
+    assert "could not run" in stop(work)["systemMessage"]
+
+
+def gate_folder(ctl: Ctl) -> Path:
+    return Path(ctl.environment["CODEX_SUPERVISOR_STATE_DIR"]) / "review-gate"
+
+
 def test_pass_lets_it_stop(work: Ctl, fake: FakeSupervisor) -> None:
     fake.script = answer_with(PASS)
     assert stop(work)["systemMessage"].startswith("Codex's review gate: pass · instance project · turn 01TURN0001")
@@ -84,7 +118,7 @@ def test_what_was_committed_in_the_session_is_reviewed_too(work: Ctl, fake: Fake
 def test_without_a_gate_no_start_is_remembered(work: Ctl, fake: FakeSupervisor) -> None:
     work("claude", "gate", "off")
     start(work, "s")
-    assert not (Path(work.environment["CODEX_SUPERVISOR_STATE_DIR"]) / "review-gate").exists()
+    assert not gate_folder(work).exists()
 
 
 def test_tokens_are_limited(work: Ctl, fake: FakeSupervisor) -> None:

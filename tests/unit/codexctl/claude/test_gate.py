@@ -146,10 +146,10 @@ def test_only_the_latest_starts_are_kept(repository: Path, tmp_path_factory: pyt
     folder = paths.state_dir / "review-gate"
     (old,) = folder.iterdir()
     os.utime(old, (1, 1))
-    for number in range(199):
+    for number in range(399):
         (folder / str(number)).touch()
     note_start(paths, "last", repository)
-    assert len(list(folder.iterdir())) == 200
+    assert len(list(folder.iterdir())) == 400
     assert (started_at(paths, "first", repository), started_at(paths, "last", repository)) == ("", base)
 
 
