@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from codex_control.errors import CodexError, ServiceUnavailable, WrongState
+from codex_control.errors import BadConfig, CodexError, ServiceUnavailable, WrongState
 
 from codexctl.claude.launcher import find_claude
 from codexctl.claude.plugin import MARKETPLACE, PLUGIN, ensure_plugin, marketplace_dir
-from codexctl.claude.settings_file import give_back, keep, settings_path
+from codexctl.claude.settings_file import give_back, keep, parsed, settings_path
 
 PLUGIN_ID = f"{PLUGIN}@{MARKETPLACE}"
 # `plugin install` of a local directory takes half a second.
@@ -23,7 +22,8 @@ _COMMAND_LIMIT_S = 60.0
 def install(environ: Mapping[str, str], argv0: str) -> Path:
     """Install the plugin for plain `claude` and return the marketplace's directory; doing it again is no error.
 
-    Raises `WrongState` where another marketplace has our name, `ServiceUnavailable` where Claude Code refuses.
+    Raises `WrongState` where another marketplace has our name, `BadConfig` where the settings are broken, and
+    `ServiceUnavailable` where Claude Code refuses.
     """
     claude = _claude(environ, argv0)
     root = ensure_plugin(environ, argv0)
@@ -34,7 +34,8 @@ def install(environ: Mapping[str, str], argv0: str) -> Path:
             why=f"it is at {registered}",
             next_step=f"`claude plugin marketplace remove {MARKETPLACE}` removes it",
         )
-    keep(settings_path(environ), _kept(environ))
+    # Nothing of ours is in the settings: whatever was kept before is of an installation that somebody else undid.
+    keep(settings_path(environ), _kept(environ), anew=registered is None and not is_installed(environ))
     if registered is None:
         _run(claude, environ, "marketplace", "add", str(root))
     if not is_installed(environ):
@@ -43,7 +44,7 @@ def install(environ: Mapping[str, str], argv0: str) -> Path:
 
 
 def uninstall(environ: Mapping[str, str], argv0: str) -> bool:
-    """Take the plugin out and give the settings back; False where nothing was installed."""
+    """Take the plugin out and give the settings back; False where nothing was installed. Raises as `install` does."""
     installed, registered = is_installed(environ), _registered(environ)
     if installed or registered == str(marketplace_dir(environ)):
         claude = _claude(environ, argv0)
@@ -79,11 +80,15 @@ def claude_version(environ: Mapping[str, str], argv0: str) -> str:
 
 
 def _settings(environ: Mapping[str, str]) -> dict[str, object]:
+    path = settings_path(environ)
     try:
-        value = json.loads(settings_path(environ).read_bytes() or b"{}")
-    except (OSError, ValueError):
+        return parsed(path.read_bytes())
+    except FileNotFoundError:
         return {}
-    return value if isinstance(value, dict) else {}
+    except (OSError, ValueError) as error:
+        raise BadConfig(
+            f"{path} cannot be read", why=str(error), next_step="mend it: Claude Code does not load it either"
+        ) from error
 
 
 def _registered(environ: Mapping[str, str]) -> str | None:

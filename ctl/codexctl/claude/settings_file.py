@@ -25,9 +25,9 @@ def settings_path(environ: Mapping[str, str]) -> Path:
     return Path(os.path.realpath(Path(folder, "settings.json")))
 
 
-def keep(settings: Path, kept: Path) -> None:
-    """Remember the settings as they are now; an earlier memory stays, for then the plugin is in them already."""
-    if not kept.exists():
+def keep(settings: Path, kept: Path, *, anew: bool) -> None:
+    """Remember the settings as they are now. An earlier memory stays unless `anew`: the plugin is in them already."""
+    if anew or not kept.exists():
         write_whole(kept, settings.read_bytes() if settings.exists() else _ABSENT)
 
 
@@ -51,7 +51,7 @@ def restored(before: bytes, now: bytes) -> bytes:
     Empty bytes stand for a file that does not exist.
     """
     try:
-        old, new = _parsed(before), _parsed(now)
+        old, new = parsed(before), parsed(now)
     except ValueError:
         return now  # the user's own edit, half done: not ours to touch
     for key in _OURS:
@@ -59,11 +59,12 @@ def restored(before: bytes, now: bytes) -> bytes:
             del new[key]
     if new == old:
         return before
-    return now if new == _parsed(now) else (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
+    return now if new == parsed(now) else (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def parsed(data: bytes) -> dict[str, Any]:
+    """The settings in a file with these bytes; raises `ValueError` for what is none."""
     value = json.loads(data) if data.strip() else {}
     if not isinstance(value, dict):
-        raise ValueError("no object")  # noqa: TRY004 # like other JSON that is not settings
+        raise ValueError("it is no JSON object")  # noqa: TRY004 # like other JSON that is not settings
     return value

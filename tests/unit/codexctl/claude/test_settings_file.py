@@ -44,9 +44,10 @@ def test_keep_and_give_back(tmp_path: Path) -> None:
     settings, kept = tmp_path / "settings.json", tmp_path / "kept"
     settings.write_bytes(STRANGE)
     settings.chmod(0o640)
-    keep(settings, kept)
+    kept.write_bytes(b"of an installation that somebody undid by hand")
+    keep(settings, kept, anew=True)
     settings.write_bytes(after(STRANGE))
-    keep(settings, kept)  # installing twice remembers the first
+    keep(settings, kept, anew=False)  # installing twice remembers the first
     give_back(settings, kept)
     assert settings.read_bytes() == STRANGE
     assert settings.stat().st_mode & 0o777 == 0o640
@@ -56,7 +57,7 @@ def test_keep_and_give_back(tmp_path: Path) -> None:
 
 def test_file_that_was_not_there_is_gone_again(tmp_path: Path) -> None:
     settings, kept = tmp_path / "settings.json", tmp_path / "kept"
-    keep(settings, kept)
+    keep(settings, kept, anew=True)
     settings.write_bytes(after(b""))
     give_back(settings, kept)
     assert not settings.exists()
