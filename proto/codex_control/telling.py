@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from codex_control.errors import BadInput, CodexError
@@ -52,4 +51,6 @@ def error_json(error: CodexError) -> str:
         "next": error.next_step,
         "exit_code": int(error.exit_code),
     }
+    import json  # the launcher of Claude Code, which is on the way of every start, has no use for it
+
     return json.dumps({"error": told}, separators=(",", ":"))

@@ -16,25 +16,37 @@ from codex_control.errors import CodexError
 from codex_control.paths import Paths
 
 from codexctl.claude.plugin import PLUGIN, ensure_plugin
-from codexctl.output import say, say_error
+from codexctl.output import put, say, say_error
 from codexctl.service import is_running, start
 
 # What a shell reports for a program that it does not find.
 NOT_FOUND = 127
+_HELP = ("-h", "--help")
+# They need no service and no plugin, and whoever only looks starts nothing.
+_ENDS_AT_ONCE = (*_HELP, "-v", "--version")
+_ABOUT = """\
+Usage: claude-codex [ARGUMENTS OF claude...]
+
+Starts Claude Code with a Codex of its own: makes sure that the service codex-supervisor runs, loads the plugin with the
+/codex commands, and passes every argument to claude. This text is shown only where there is no Claude Code."""
 
 
 def main() -> NoReturn:
     """The console script."""
-    environ = dict(os.environ)
+    environ, arguments = dict(os.environ), sys.argv[1:]
+    first = arguments[0] if arguments else ""
     claude = find_claude(environ, sys.argv[0])
     if claude is None:
+        if first in _HELP:
+            put(_ABOUT)
         say("claude-codex: Claude Code is not on PATH: there is no program named claude.")
         say("  next: install it (npm install -g @anthropic-ai/claude-code), or put its directory on PATH")
-        sys.exit(NOT_FOUND)
+        sys.exit(0 if first in _HELP else NOT_FOUND)
     options = []
     try:
-        ensure_service(environ)
-        options.append(f"--plugin-dir={ensure_plugin(environ) / PLUGIN}")
+        if first not in _ENDS_AT_ONCE:
+            ensure_service(environ)
+            options.append(f"--plugin-dir={ensure_plugin(environ) / PLUGIN}")
     except CodexError as error:
         # Whoever wants to work with Claude Code can do so, without Codex too.
         say_error(error)
@@ -43,7 +55,7 @@ def main() -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     sys.stderr.flush()
-    os.execve(claude, [claude, *options, *sys.argv[1:]], environ)  # noqa: S606 # there is no shell, and none is wanted
+    os.execve(claude, [claude, *options, *arguments], environ)  # noqa: S606 # there is no shell, and none is wanted
 
 
 def find_claude(environ: Mapping[str, str], argv0: str) -> str | None:

@@ -82,6 +82,20 @@ def test_missing_claude_is_told_with_the_fix(environment: dict[str, str], home: 
     done = subprocess.run(LAUNCH, env=environment | {"PATH": str(home)}, capture_output=True, text=True, timeout=30)
     assert done.returncode == 127
     assert "next: install it" in done.stderr
+    asked = [*LAUNCH, "--help"]
+    done = subprocess.run(asked, env=environment | {"PATH": str(home)}, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout.split(" [")[0]) == (0, "Usage: claude-codex")
+    assert "next: install it" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-h", "--help", "-v", "--version"])
+def test_whoever_only_looks_starts_nothing(
+    launch: Launch, environment: dict[str, str], home: Path, option: str
+) -> None:
+    del environment["CODEXCTL_NO_START"]
+    done = launch(option)
+    assert (json.loads(done.stdout)["arguments"], done.stderr) == ([option], "")
+    assert not (home / ".local").exists()
 
 
 def test_it_does_not_start_itself(launch: Launch, environment: dict[str, str], home: Path) -> None:
