@@ -178,11 +178,11 @@ class Bridge:
         names = ", ".join(profile.name for profile in profiles)
         found = self._found(client)
         lines = [
-            f"profile     {found.settings.profile}  (there are: {names})",
-            f"reasoning   {_on_off(found.settings.show_reasoning)}",
-            f"final_only  {_on_off(found.settings.final_only)}",
+            f"profile          {found.settings.profile}  (there are: {names})",
+            f"reasoning        {_on_off(found.settings.show_reasoning)}",
+            f"final_only       {_on_off(found.settings.final_only)}",
         ]
-        lines += [f"{key}  {setting_text(found, key)}" for key in ("approval_policy", "on_interrupted", "cwd")]
+        lines += [f"{key:<15}  {setting_text(found, key)}" for key in ("approval_policy", "on_interrupted", "cwd")]
         return "\n".join([f"instance {found.id}", *lines])
 
     def _set_profile(self, name: str) -> str:

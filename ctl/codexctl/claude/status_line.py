@@ -26,9 +26,9 @@ def segment(paths: Paths, told: BinaryIO) -> str:
         return ""
     if not is_running(paths):
         return "codex: service stopped"
-    running, queued, tasks = (status.get(name, 0) for name in ("running", "queued", "tasks"))
+    turn, queued, tasks = (status.get(name, 0) for name in ("turn", "queued", "tasks"))
     parts = [f"codex: {status.get('state', '')}", status.get("profile", "")]
-    parts += [f"{running} running"] if running else []
+    parts += [f"turn {turn}"] if turn else []
     parts += [f"{queued} waiting"] if queued else []
     parts += [f"{tasks} task{'' if tasks == 1 else 's'}"] if tasks else []
     return one_line(" · ".join(map(str, filter(None, parts))))

@@ -15,6 +15,7 @@ from codex_control.v1.turns_pb2 import Turn, TurnEvent
 
 from codexctl.claude.answer_text import Notices
 from codexctl.feed import FeedItem, TurnFeed
+from codexctl.output import say
 
 
 def wait_for_turn(feed: TurnFeed, notices: Notices, limit_s: float) -> Turn | None:
@@ -24,7 +25,7 @@ def wait_for_turn(feed: TurnFeed, notices: Notices, limit_s: float) -> Turn | No
     """
     inbox: SimpleQueue[FeedItem | BaseException | None] = SimpleQueue()
     threading.Thread(target=_pump, args=(feed, inbox), daemon=True).start()
-    deadline = time.monotonic() + limit_s
+    deadline, told = time.monotonic() + limit_s, False
     while True:
         try:
             item = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -35,6 +36,10 @@ def wait_for_turn(feed: TurnFeed, notices: Notices, limit_s: float) -> Turn | No
         if item is None:
             raise CodexError("the turn has no outcome", next_step=f"`codexctl attach {feed.attach_id}` shows it")
         if isinstance(item, TurnEvent):
+            if not told:
+                # Claude Code shows a hook's output at its end only; who reads its events (stream-json) sees it now.
+                say(f"turn {feed.turn_id} is accepted; codexctl attach {feed.turn_id} follows it in a terminal")
+                told = True
             notices.take(item)
             if item.WhichOneof("event") == "ended":
                 return item.ended.turn

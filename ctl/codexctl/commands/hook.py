@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from codexctl.claude.hook_input import HookInput
 
 EVENTS = ("expand", "session-start", "session-end", "stop")
+# Claude Code repeats the question below the answer; a longer one would push the answer out of sight.
+_MOST_REPEATED_LINES = 4
+_MOST_REPEATED_LETTERS = 400
 
 
 @click.command("hook")
@@ -52,6 +55,7 @@ def command(event: str, limit: float) -> None:
             tell_service(session, hook, ends=event == "session-end")
             if event == "session-start":
                 _note_start(session, hook)
+                _renew_plugin(session)
     session.close()
 
 
@@ -65,6 +69,22 @@ def _note_start(session: Session, hook: HookInput) -> None:
         from codexctl.claude.gate_changes import note_start
 
         note_start(session.paths, hook.session_id, Path.cwd())
+
+
+def _renew_plugin(session: Session) -> None:
+    """Bring the installed plugin up to date after an upgrade; claude-codex does so itself before it starts."""
+    from codex_control.errors import CodexError
+
+    from codexctl.claude.plugin import PLUGIN, ensure_plugin, marketplace_dir
+
+    if session.environ.get("CLAUDE_PLUGIN_ROOT") != str(marketplace_dir(session.environ) / PLUGIN):
+        return  # it was loaded from elsewhere
+    try:
+        ensure_plugin(session.environ, sys.argv[0])
+    except CodexError as error:
+        from codexctl.output import say_error
+
+        say_error(error)
 
 
 def _expand(session: Session, hook: HookInput, limit_s: float, began_s: float) -> None:
@@ -83,7 +103,10 @@ def _expand(session: Session, hook: HookInput, limit_s: float, began_s: float) -
         reason = error_text(error)
     except Exception as error:  # what is blocked costs no model call, and is told
         reason = f"codexctl failed: {error!r}\n`codexctl doctor` in a terminal may say more."
-    _put({"decision": "block", "reason": reason})
+    decision: dict[str, object] = {"decision": "block", "reason": reason}
+    if len(hook.command_args) > _MOST_REPEATED_LETTERS or hook.command_args.count("\n") >= _MOST_REPEATED_LINES:
+        decision["hookSpecificOutput"] = {"hookEventName": "UserPromptExpansion", "suppressOriginalPrompt": True}
+    _put(decision)
 
 
 def _reason(session: Session, hook: HookInput, name: str, limit_s: float, began_s: float) -> str:

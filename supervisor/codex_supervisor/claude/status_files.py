@@ -27,15 +27,14 @@ _BETWEEN_S = 0.2
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """What a status file holds, as JSON. `running` and `queued` count turns; `turn` is empty where none runs. `tasks`
-    counts the session's tasks that run on this machine.
+    """What a status file holds, as JSON. `turn` is empty where none runs, `queued` counts those that wait, and `tasks`
+    the session's tasks that run on this machine.
     """
 
     instance: str
     state: str
     profile: str
     turn: str
-    running: int
     queued: int
     tasks: int
 
@@ -92,14 +91,12 @@ class StatusFiles:
 
 
 def _status(shell: InstanceShell, running_tasks: Sequence[str]) -> SessionStatus:
-    turn = running_turn(shell.state) or ""
     prefix = task_prefix(shell.record.id)
     return SessionStatus(
         instance=shell.record.id,
         state=state_name(shell.state),
         profile=shell.record.settings.profile or shell.house.config.defaults.profile,
-        turn=turn,
-        running=1 if turn else 0,
+        turn=running_turn(shell.state) or "",
         queued=len(shell.core.queue),
         tasks=sum(task.startswith(prefix) for task in running_tasks),
     )

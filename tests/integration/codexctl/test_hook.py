@@ -15,6 +15,7 @@ from codex_control.v1 import claude_pb2 as cpb
 from codex_control.v1 import turns_pb2 as tpb
 from codex_control.v1.instances_pb2 import ConfigureRequest, InstanceRef, StopRequest
 from codex_control.v1.outcome_pb2 import CAUSE_QUOTA, OUTCOME_FAILED
+from codexctl.claude.plugin import ensure_plugin
 
 from tests.support.repository import make_repository
 from tests.support.spending import least_cpu_s
@@ -80,6 +81,19 @@ def test_answer_comes_with_its_source_and_details(hook: Hook, fake: FakeSupervis
     assert "1,200 tokens in, 34 out" in shown
     assert "ran: pytest -x (exit 0)" in shown
     assert "changed: a.py" in shown
+
+
+def test_turn_is_named_before_its_end(hook: Hook, fake: FakeSupervisor) -> None:
+    fake.script = lambda turn: turn.wait_for(lambda: turn.watchers == 0)
+    late = hook("expand", "--limit", "0.3s", command_name="codex:ask", command_args="why?")
+    assert late.err == "turn 01TURN0001 is accepted; codexctl attach 01TURN0001 follows it in a terminal\n"
+
+
+@pytest.mark.parametrize(("text", "repeated"), [("why?", True), ("line\n" * 4 + "x", False), ("x" * 401, False)])
+def test_long_question_is_not_repeated_below_its_answer(hook: Hook, text: str, repeated: bool) -> None:
+    answer = hook("expand", command_name="codex:ask", command_args=text).json
+    quiet = {"hookEventName": "UserPromptExpansion", "suppressOriginalPrompt": True}
+    assert answer.get("hookSpecificOutput") == (None if repeated else quiet)
 
 
 def test_final_only_shows_the_answer_alone(hook: Hook, fake: FakeSupervisor) -> None:
@@ -150,8 +164,9 @@ def test_settings(hook: Hook, fake: FakeSupervisor) -> None:
     assert "profile: high" in slash(hook, "config", "high")
     assert fake.last(ConfigureRequest).instance == InstanceRef(id="project")
     shown = slash(hook, "config")
-    assert "profile     high  (there are: high)" in shown
-    assert "reasoning   on" in shown
+    assert "profile          high  (there are: high)" in shown
+    assert "reasoning        on" in shown
+    assert "approval_policy  " in shown
 
 
 def test_unknown_profile_is_told_as_the_service_says_it(hook: Hook, fake: FakeSupervisor) -> None:
@@ -218,6 +233,18 @@ def test_session_start_binds_the_parent(hook: Hook, fake: FakeSupervisor, ctl: C
     hook("session-start", source="a word of tomorrow")
     bound = fake.last(cpb.BindRequest)
     assert (bound.source, bound.process.pid) == (cpb.SESSION_SOURCE_UNSPECIFIED, 4711)
+
+
+def test_session_start_brings_the_installed_plugin_up_to_date(hook: Hook, fake: FakeSupervisor, ctl: Ctl) -> None:
+    root = ensure_plugin(ctl.environment)
+    (root / ".made-from").write_text("of an earlier version")
+    (root / "codex/commands/gone.md").write_text("")
+    ctl.environment["CLAUDE_PLUGIN_ROOT"] = "/elsewhere"
+    hook("session-start")
+    assert (root / "codex/commands/gone.md").exists(), "it is not the one that runs"
+    ctl.environment["CLAUDE_PLUGIN_ROOT"] = str(root / "codex")
+    assert hook("session-start") == Result(0, "", "")
+    assert not (root / "codex/commands/gone.md").exists()
 
 
 def test_session_end_is_one_message(hook: Hook, fake: FakeSupervisor) -> None:

@@ -18,7 +18,6 @@ BUSY = {
     "state": "busy",
     "profile": "high",
     "turn": "01T",
-    "running": 1,
     "queued": 2,
     "tasks": 0,
 }
@@ -36,13 +35,13 @@ def status_file(home: Path) -> Path:
 
 
 def test_what_it_says(ctl: Ctl, fake: FakeSupervisor, status_file: Path) -> None:
-    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · 1 running · 2 waiting\n"
-    assert ctl("statusline", "--json", stdin=TOLD).json == {"text": "codex: busy · high · 1 running · 2 waiting"}
-    status_file.write_text(json.dumps(BUSY | {"state": "ready\x1b[31m", "running": 0, "queued": 0}))
+    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · turn 01T · 2 waiting\n"
+    assert ctl("statusline", "--json", stdin=TOLD).json == {"text": "codex: busy · high · turn 01T · 2 waiting"}
+    status_file.write_text(json.dumps(BUSY | {"state": "ready\x1b[31m", "turn": "", "queued": 0}))
     assert ctl("statusline", stdin=TOLD).out == "codex: ready · high\n"
     status_file.write_text(json.dumps(BUSY | {"tasks": 1}))
-    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · 1 running · 2 waiting · 1 task\n"
-    status_file.write_text(json.dumps(BUSY | {"running": 0, "queued": 0, "tasks": 3}))
+    assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · turn 01T · 2 waiting · 1 task\n"
+    status_file.write_text(json.dumps(BUSY | {"turn": "", "queued": 0, "tasks": 3}))
     assert ctl("statusline", stdin=TOLD).out == "codex: busy · high · 3 tasks\n"
     assert fake.requests == []
 
