@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.claude_code import ClaudeCode, claude_program, place_of_claude
+from tests.support.claude_code import ClaudeCode, place_of_claude
 from tests.support.codex_home import CodexHome
 from tests.support.stub_claude_model import StubClaudeModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
 
 BIN = Path(sys.executable).parent
-
-
-@pytest.fixture(scope="session")
-def real_claude() -> Path:
-    """The real Claude Code."""
-    found = claude_program()
-    if found is not None:
-        return found
-    reason = "no Claude Code here: `make test` installs it into build/claude where there is npm"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

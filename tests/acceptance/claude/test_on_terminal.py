@@ -119,6 +119,44 @@ async def test_two_sessions_in_one_directory_have_two_instances(
     assert "red" not in second.text()
 
 
+async def test_claude_that_was_started_in_the_shell_of_another_has_its_own_codex(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel
+) -> None:
+    outer = await claude.open()
+    await outer.type("/codex-ask mine is red")
+    await outer.wait_for_text("stub: mine is red")
+    (instance,) = await instances(supervisor)
+    stub_claude.script(Use(ASK_TOOL, {"question": "mine is blue"}), when="please ask")
+    # What its Bash tool gives to everything that runs there.
+    shell = {"CLAUDECODE": "1", "CLAUDE_PID": str(outer.pid), "CLAUDE_CODE_SESSION_ID": instance.claude_session}
+    inner = await claude.run("-p", "please ask", "--allowedTools", ASK_TOOL, **shell)
+    assert "stub: mine is blue" in inner
+    assert f"instance {instance.id}" not in inner
+
+
+async def test_findings_of_the_gate_are_told_to_a_claude_that_was_killed_before(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    make_repository(claude.workspace)
+    (claude.workspace / "new.py").write_text("1/0\n")
+    assert (await claude.run("claude", "gate", "on", program=str(claude.codexctl))).code == 0
+    gate = stub_model.gate()
+    finding = {"verdict": "findings", "findings": [{"place": "new.py:1", "problem": "It divides by zero."}]}
+    stub_model.script(gate, Text(json.dumps(finding)))
+    screen = await claude.open()
+    await screen.type("I am done")
+    await gate.reached()
+    (instance,) = await instances(supervisor)
+    pid = screen.pid
+    os.kill(pid, signal.SIGKILL)
+    await wait_for(lambda: not Path(f"/proc/{pid}").exists(), 10, "the end of Claude Code")
+    gate.release()
+    await supervisor.client.wait_for_state(INSTANCE_STATE_HIBERNATED, instance.id)
+    await claude.print("go on", "--resume", instance.claude_session)
+    assert "new.py:1: It divides by zero." in stub_claude.requests[-1].whole_text
+    assert len(stub_model.requests) == 1, "it is not reviewed again"
+
+
 async def test_clear_keeps_the_instance(
     claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
 ) -> None:
@@ -145,6 +183,20 @@ async def test_status_line_follows_the_instance(
     await screen.wait_for_text("profile: high")
     await screen.type("say a word")  # it is drawn anew with the answers of Claude's model
     await screen.wait_for_text("codex: stopped · high")
+
+
+async def test_status_line_names_the_turn_that_is_waited_for(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    line = {"statusLine": {"type": "command", "command": f"{claude.codexctl} statusline", "refreshInterval": 1}}
+    screen = await claude.open("--settings", json.dumps(line))
+    gate = stub_model.gate()
+    stub_model.script(gate, Text("done"))
+    await screen.type("/codex-ask something long")
+    await gate.reached()
+    (turn,) = (await supervisor.client.turns.List(ListTurnsRequest())).turns
+    await screen.wait_for_text(f"codex: busy · default · turn {turn.id}")
+    gate.release()
 
 
 async def test_killed_claude_leaves_a_sleeping_codex(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from codex_control.v1.instances_pb2 import ListInstancesRequest
 from codex_control.v1.tasks_pb2 import ListTasksRequest, WaitTasksRequest
 
-from tests.support.claude_code import ClaudeCode
+from tests.support.claude_code import PATIENCE_S, ClaudeCode
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Text
 from tests.support.repository import make_repository
@@ -80,6 +81,30 @@ async def test_answer_past_the_limit_is_fetched_with_one_line(
     gate.release()
     fetched = await claude.run(*line.partition("codexctl ")[2].split(), program=str(claude.codexctl))
     assert fetched.out == "late but here\n"
+
+
+async def test_turn_is_named_while_it_runs(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    gate = stub_model.gate()
+    stub_model.script(gate, Text("done"))
+    events = ("--output-format", "stream-json", "--include-hook-events", "--verbose")
+    process = await claude.start("-p", "/codex-ask take your time", *events)
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while b"is accepted; codexctl attach" not in (line := await process.stdout.readline()):
+            assert line, "it ended"
+    gate.release()
+    assert "done" in await claude.ended(process)
+
+
+async def test_long_question_is_not_repeated_below_its_answer(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_model: StubModel
+) -> None:
+    stub_model.script(Text("short"))
+    printed = await claude.print("/codex-ask " + "a line of it\n" * 20)
+    assert "short" in printed
+    assert "a line of it" not in printed
 
 
 async def test_bridge_that_is_broken_answers_nothing_itself(
@@ -153,17 +178,33 @@ async def test_model_hands_work_over_and_fetches_it(
     assert f"Codex · task {task.id} · DONE" in printed
 
 
+FINDINGS = json.dumps({"verdict": "findings", "findings": [{"place": "new.py:1", "problem": "It divides by zero."}]})
+
+
 async def test_review_gate_sends_findings_back_once(
     claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
 ) -> None:
     make_repository(claude.workspace)
     (claude.workspace / "new.py").write_text("1/0\n")
     assert (await claude.run("claude", "gate", "on", program=str(claude.codexctl))).code == 0
-    finding = {"verdict": "findings", "findings": [{"place": "new.py:1", "problem": "It divides by zero."}]}
-    stub_model.script(Text(json.dumps(finding)))
+    stub_model.script(Text(FINDINGS))
     await claude.print("I am done")
     assert len(stub_claude.requests) == 2
     assert "new.py:1: It divides by zero." in stub_claude.requests[1].whole_text
+
+
+async def test_review_gate_looks_at_what_claude_has_committed(
+    claude: ClaudeCode, supervisor: RunningSupervisor, stub_claude: StubClaudeModel, stub_model: StubModel
+) -> None:
+    make_repository(claude.workspace)
+    assert (await claude.run("claude", "gate", "on", program=str(claude.codexctl))).code == 0
+    commit = "echo 1/0 > new.py && git add . && git -c user.name=t -c user.email=t@example.org commit -q -m new"
+    stub_claude.script(Use("Bash", {"command": commit, "description": "Commit"}), when="please commit")
+    stub_model.script(Text(FINDINGS))
+    await claude.print("please commit", "--allowedTools", "Bash")
+    assert "since commit" in stub_model.requests[-1].last_user_text
+    assert "new.py:1: It divides by zero." in stub_claude.requests[-1].whole_text
+    assert len(stub_model.requests) == 1, "the same changes are not reviewed twice"
 
 
 async def test_arguments_and_exit_code_are_those_of_claude(claude: ClaudeCode, supervisor: RunningSupervisor) -> None:
