@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import shutil
 import signal
 import sys
@@ -14,11 +13,13 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from tests.support.claude_code import claude_program
 from tests.support.codex_home import CodexHome, codex_home_below, short_private_dir
 from tests.support.codex_schema import CodexSchema
 from tests.support.fake_codex.place import FakeCodex
 from tests.support.leaks import assert_no_tasks_left, assert_nothing_left, child_processes, open_files
 from tests.support.loopback_only import namespaces_possible, outside_interfaces
+from tests.support.missing import leave_out
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
 
@@ -133,13 +134,15 @@ def real_codex() -> Path:
         return Path(bundled_codex_path())
     except (ImportError, FileNotFoundError):
         pass
-    found = shutil.which("codex")
-    if found is not None:
-        return Path(found)
-    reason = "no Codex here: pip install openai-codex-cli-bin"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return Path(shutil.which("codex") or leave_out("no Codex here: pip install openai-codex-cli-bin"))
+
+
+@pytest.fixture(scope="session")
+def real_claude() -> Path:
+    """The real Claude Code."""
+    return claude_program() or leave_out(
+        "no Claude Code here: `make test` installs it into build/claude where there is npm"
+    )
 
 
 @pytest.fixture(scope="session")

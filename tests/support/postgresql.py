@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import psycopg
-import pytest
 from psycopg import sql
 
+from tests.support.missing import leave_out
 from tests.support.turning_clock import START_NS, TurningClock
 
 START_TIMEOUT_S = 30.0
@@ -177,10 +177,7 @@ def programs() -> Path | None:
 
 def missing_server() -> NoReturn:
     """Leave the test out; with CI=true, fail it."""
-    message = "no PostgreSQL: install Debian's package postgresql, or set TEST_POSTGRES_DSN"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    leave_out("no PostgreSQL: install Debian's package postgresql, or set TEST_POSTGRES_DSN")
 
 
 @contextmanager

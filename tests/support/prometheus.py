@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import urllib.error
@@ -17,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.support.codex_home import REPOSITORY
+from tests.support.missing import needed_program
 from tests.support.waiting import wait_for
 
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"
@@ -68,24 +67,13 @@ class Prometheus:
         return True
 
 
-def prometheus_program() -> str:
-    """Return the program, or skip the test; where `CI` is `true`, fail it."""
-    found = shutil.which("prometheus")
-    if found is None:
-        reason = "no prometheus here: apt-get install prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 @asynccontextmanager
 async def prometheus_of(directory: Path, target: str) -> AsyncIterator[Prometheus]:
     """Start one in `directory` that scrapes `target` (`host:port`) with the deployed configuration and rules.
 
     Of the configuration only the intervals and the target's address are others.
     """
-    program = prometheus_program()
+    program = needed_program("prometheus", "prometheus")
     config = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
     config["global"] = dict.fromkeys(config["global"], f"{SCRAPE_INTERVAL_S * 1000:.0f}ms")
     config["rule_files"] = [str(DEPLOYED / name) for name in config["rule_files"]]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,17 +22,6 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.fixture
 def metrics() -> Metrics:
     return Metrics()
-
-
-@pytest.fixture
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        reason = "no promtool here: apt-get install prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

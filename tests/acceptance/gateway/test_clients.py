@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 from codex_supervisor.demo.catalog import model_catalog
 
-from tests.support.claude_code import claude_program
 from tests.support.codex_home import CodexHome, codex_home_below
 from tests.support.gateway_program import GatewayProgram
 from tests.support.scripted_upstream import Asked, ScriptedUpstream, Turn, Use
@@ -176,22 +174,13 @@ async def test_codex_runs_a_parallel_pair(
     assert len(stub.requests) == 2
 
 
-def the_real_claude() -> Path:
-    found = claude_program()
-    if found is not None:
-        return found
-    reason = "no Claude Code here: `make test` installs it into build/claude where there is npm"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 # --- Claude Code ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.real_claude
-async def test_claude_code_uses_a_tool(gateway: GatewayProgram, stub: ScriptedUpstream, home: CodexHome) -> None:
-    program = the_real_claude()
+async def test_claude_code_uses_a_tool(
+    gateway: GatewayProgram, stub: ScriptedUpstream, home: CodexHome, real_claude: Path
+) -> None:
     settings = home.home / ".claude/settings.json"
     settings.parent.mkdir()
     before = '{\n  "cleanupPeriodDays": 30,  "env": {"FOO": "1"}\n}'
@@ -201,7 +190,7 @@ async def test_claude_code_uses_a_tool(gateway: GatewayProgram, stub: ScriptedUp
     stub.script(Turn("I run it.", (Use("Bash", {"command": command, "description": "makes it"}),)), Turn("all done"))
     environment = gateway.environment | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "TERM": "xterm"}
     code, out, err = await run(
-        *(program, "-p", "make it", "--allowedTools", "Bash", "--output-format", "json"),
+        *(real_claude, "-p", "make it", "--allowedTools", "Bash", "--output-format", "json"),
         cwd=home.workspace,
         environment=environment,
     )
@@ -244,11 +233,13 @@ async def test_codex_runs_the_demo_models_command(demo: GatewayProgram, home: Co
 
 
 @pytest.mark.real_claude
-async def test_claude_code_runs_the_demo_models_command(demo: GatewayProgram, home: CodexHome) -> None:
+async def test_claude_code_runs_the_demo_models_command(
+    demo: GatewayProgram, home: CodexHome, real_claude: Path
+) -> None:
     await demo.done("setup", "claude-code")
     environment = demo.environment | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "TERM": "xterm"}
     code, out, err = await run(
-        the_real_claude(), "-p", "demo: command", "--allowedTools", "Bash", cwd=home.workspace, environment=environment
+        real_claude, "-p", "demo: command", "--allowedTools", "Bash", cwd=home.workspace, environment=environment
     )
     assert code == 0, (out, err)
     assert "Hello from a shell command that the demo model asked for." in out.partition("I was given this")[2]

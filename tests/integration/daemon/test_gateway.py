@@ -111,7 +111,7 @@ async def test_an_ask_waits_for_a_gateway_that_does_not_run_yet(
     events = await asking
     assert events[-1].ended.turn.outcome == outcome_pb2.OUTCOME_COMPLETED
     # It was tried again and again, and told once.
-    (told,) = (event.warning.message for event in events if event.HasField("warning"))
+    (told,) = (event.warning.message for event in events if event.HasField("warning"))  # type: ignore[attr-defined]
     assert told.startswith("the turn waits: no gateway runs: ")
     assert "codex-gateway install --now" in told
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 
-from tests.support.claude_code import PATIENCE_S, claude_program
+from tests.support.claude_code import PATIENCE_S
 from tests.support.codex_home import CodexHome
 from tests.support.dialect_streams import (
     call,
@@ -89,12 +89,9 @@ async def converting() -> AsyncIterator[Converting]:
 
 
 @pytest.mark.parametrize("dialect", [Dialect.CHAT, Dialect.RESPONSES])
-async def test_a_turn_with_a_parallel_pair(dialect: Dialect, converting: Converting, codex_home: CodexHome) -> None:
-    program = claude_program()
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Claude Code here: `make test` installs it")
-        pytest.skip("no Claude Code here: `make test` installs it")
+async def test_a_turn_with_a_parallel_pair(
+    dialect: Dialect, converting: Converting, codex_home: CodexHome, real_claude: Path
+) -> None:
     converting.dialect = dialect
     environment = codex_home.environment(
         ANTHROPIC_BASE_URL=converting.url,
@@ -102,7 +99,7 @@ async def test_a_turn_with_a_parallel_pair(dialect: Dialect, converting: Convert
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
     )
     process = await asyncio.create_subprocess_exec(
-        *(str(program), "-p", "make it", "--allowedTools", "Bash(echo:*)", "--output-format", "json"),
+        *(str(real_claude), "-p", "make it", "--allowedTools", "Bash(echo:*)", "--output-format", "json"),
         cwd=codex_home.workspace,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,

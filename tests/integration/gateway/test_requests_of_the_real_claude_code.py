@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.prepare import BILLING_HEADER
 from codex_gateway.dialect.tokens import count_tokens
 
-from tests.support.claude_code import PATIENCE_S, claude_program
+from tests.support.claude_code import PATIENCE_S
 from tests.support.codex_home import codex_home_below
 from tests.support.sdk_params import assert_valid
 from tests.support.stub_claude_model import Say, StubClaudeModel, Use
@@ -22,19 +22,14 @@ pytestmark = pytest.mark.real_claude
 
 
 @pytest.fixture
-async def requests_of_claude() -> AsyncIterator[list[dict[str, Any]]]:
+async def requests_of_claude(real_claude: Path) -> AsyncIterator[list[dict[str, Any]]]:
     """The requests of a turn with a call of the Bash tool."""
-    program = claude_program()
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Claude Code here: `make test` installs it")
-        pytest.skip("no Claude Code here: `make test` installs it")
     async with StubClaudeModel() as stub:
         stub.script(Use("Bash", {"command": "echo from the shell", "description": "says something"}), when="make it")
         stub.script(Say("done"))
         with codex_home_below() as home:
             process = await asyncio.create_subprocess_exec(
-                *(str(program), "-p", "make it", "--allowedTools", "Bash(echo:*)"),
+                *(str(real_claude), "-p", "make it", "--allowedTools", "Bash(echo:*)"),
                 cwd=home.workspace,
                 env=home.environment() | stub.environment,
                 stdin=asyncio.subprocess.DEVNULL,
