@@ -25,6 +25,6 @@ def command(session: Session, instance: str | None, force: bool, timeout: float 
 
     request = RestartRequest(instance=named.ref(), force=force)
     client = session.client(start=True)
-    with WaitNotice(session, request.instance, force=force):
+    with WaitNotice(session, request.instance, until="ready", force=force):
         answer = client.call("Instances.Restart", request, RestartResponse, timeout_s=timeout)
     put_instance(session, answer.instance)

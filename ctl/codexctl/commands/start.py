@@ -27,7 +27,10 @@ def command(session: Session, instance: str | None, cwd: str | None, timeout: fl
     from codex_control.v1.instances_pb2 import StartRequest, StartResponse
 
     from codexctl.instance_table import put_instance
+    from codexctl.wait_notice import WaitNotice
 
     request = StartRequest(instance=named.ref(), cwd=directory)
-    answer = session.client(start=True).call("Instances.Start", request, StartResponse, timeout_s=timeout)
+    client = session.client(start=True)
+    with WaitNotice(session, request.instance, until="ready"):
+        answer = client.call("Instances.Start", request, StartResponse, timeout_s=timeout)
     put_instance(session, answer.instance)

@@ -25,6 +25,6 @@ def command(session: Session, instance: str | None, force: bool, timeout: float 
 
     request = StopRequest(instance=named.ref(), force=force)
     client = session.client(start=False)
-    with WaitNotice(session, request.instance, force=force):
+    with WaitNotice(session, request.instance, until="gone", force=force):
         answer = client.call("Instances.Stop", request, StopResponse, timeout_s=timeout)
     put_instance(session, answer.instance)

@@ -340,7 +340,9 @@ class _InstanceMethods(instances_pb2_grpc.InstancesServicer):
         return self._fake.instances[name]
 
     def Start(self, request: ipb.StartRequest, context: grpc.ServicerContext) -> ipb.StartResponse:  # noqa: N802
-        return ipb.StartResponse(instance=self._known("Start", request, context))
+        instance = self._known("Start", request, context)
+        assert self._fake.stop_allowed.wait(PATIENCE_S), "nobody let the start go on"
+        return ipb.StartResponse(instance=instance)
 
     def Stop(self, request: ipb.StopRequest, context: grpc.ServicerContext) -> ipb.StopResponse:  # noqa: N802
         instance = self._known("Stop", request, context)

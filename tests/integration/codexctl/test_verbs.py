@@ -132,6 +132,32 @@ def test_a_stop_that_waits_says_for_what(ctl: Ctl, fake: FakeSupervisor, monkeyp
     ]
 
 
+def test_a_stop_whose_time_is_up_says_how_it_stands(ctl: Ctl, fake: FakeSupervisor) -> None:
+    fake.stop_allowed.clear()
+    fake.instances["project"].detail = "two processes are left"
+    result = ctl("stop", "project", "--timeout", "0.1s", "--json")
+    fake.stop_allowed.set()
+    assert result.code == result.json["error"]["exit_code"] == 8
+    assert result.err.splitlines()[0] == "codexctl: the child of project is not gone yet: two processes are left."
+
+
+def test_a_wait_for_a_child_that_cannot_be_started_says_why(
+    ctl: Ctl, fake: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait_notice, "PATIENCE_S", 0.02)
+    fake.instances["project"].MergeFrom(ipb.Instance(state=ipb.INSTANCE_STATE_BACKOFF, detail="no gateway runs"))
+    fake.stop_allowed.clear()
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        fake.stop_allowed.set()
+
+    monkeypatch.setattr(wait_notice, "say", say)
+    assert ctl("start", "project").code == 0
+    assert said == ["waiting until the child is ready: no gateway runs"]
+
+
 def test_a_stop_that_is_quick_says_nothing(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert ctl("stop", "project").err == ""
 
