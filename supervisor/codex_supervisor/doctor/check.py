@@ -83,8 +83,10 @@ async def run_each(
         except TimeoutError:
             return error(name, f"no answer within {timeout_s:g} s", "look at the machine's load and at network disks")
         except CodexError as problem:
-            why = f"{problem.what}: {problem.why}" if problem.why else problem.what
-            return error(name, redact(why), problem.next_step)
+            # Several reasons are a list, each on a line of its own.
+            divider = ":\n" if "\n" in problem.why else ": "
+            found = f"{problem.what}{divider}{problem.why}" if problem.why else problem.what
+            return error(name, redact(found), problem.next_step)
         except Exception as problem:
             return error(name, redact(f"the check itself failed: {problem!r}"), "report it")
 

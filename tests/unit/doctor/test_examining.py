@@ -111,6 +111,10 @@ async def test_the_configuration_file(surroundings: Surroundings) -> None:
     assert (await told(doctor_system.config_file, surroundings)).fix == "codexctl reload"
     in_force = changed(surroundings, config=parse_config("log: {level: debug}", ""))
     assert (await told(doctor_system.config_file, in_force)).status is CheckStatus.OK
+    path.write_text("log: {levle: debug, level: x}")
+    several = (await told(doctor_system.config_file, surroundings)).found.splitlines()
+    assert [line[:6] for line in several[1:]] == ["line 1"] * 2
+    assert several[0].endswith("has 2 mistakes:")
     path.write_text("log: {levle: debug}")
     broken = await told(doctor_system.config_file, surroundings)
     assert (broken.status, broken.fix) == (CheckStatus.ERROR, "did you mean `log.level`?")
