@@ -234,7 +234,10 @@ def supervisor_program(environ: Mapping[str, str]) -> str:
 
 
 def _last_lines(text: str, count: int = 3) -> str:
-    return " / ".join(line.strip() for line in text.strip().splitlines()[-count:])
+    """The error that the service ended with, with all its lines; the last few where it told none."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    told = max((number for number, line in enumerate(lines) if line.startswith("codex-supervisor: ")), default=-count)
+    return "\n".join(lines[told:])
 
 
 def reachable(paths: Paths, *, may_start: bool, environ: Mapping[str, str], notice: Notice) -> None:

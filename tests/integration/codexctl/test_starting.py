@@ -98,9 +98,19 @@ def test_a_service_that_does_not_come_up_says_why(ctl: Ctl) -> None:
     program(ctl, FAIL)
     result = ctl("ask", "hi")
     assert (result.code, result.out) == (3, "")
-    assert "reading the configuration / config.yaml line 3: no such key 'profil'" in result.err
+    assert "    reading the configuration\n    config.yaml line 3: no such key 'profil'\n" in result.err
     assert "next: `codex-supervisor serve` shows" in result.err
     assert starts(ctl) == ["start"]
+
+
+def test_a_service_with_several_mistakes_in_its_configuration_tells_them_all(ctl: Ctl) -> None:
+    mistakes = [f"line {number}: it is wrong" for number in range(9)]
+    lines = ["noise", "codex-supervisor: config.yaml has 9 mistakes:", *mistakes, "next: correct them"]
+    program(ctl, f"#!/bin/sh\nprintf '%s\\n' {shlex.join(lines)} >&2\nexit 9\n")
+    told = ctl("ask", "hi").err.splitlines()[1:]
+    assert told[0] == "codexctl: the service could not be started:"
+    assert [line.strip() for line in told[1:-1]] == lines[1:]
+    assert told[-1] == "  next: `codex-supervisor serve` shows in the foreground what is wrong"
 
 
 def test_only_what_this_start_wrote_is_shown(ctl: Ctl) -> None:
