@@ -14,6 +14,7 @@ from codex_control.v1 import admin_pb2, outcome_pb2, turns_pb2
 
 from tests.faults.watching import asking, child_pid, is_running, processes_with
 from tests.support.codex_home import CodexHome
+from tests.support.fake_codex.place import FakeCodex
 from tests.support.model_script import Command, Text, Usage
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
@@ -155,6 +156,23 @@ async def test_told_to_end_while_it_is_being_replaced_it_ends(
         assert await supervisor.stop() == 0
     assert not is_running(child)
     gate.release()
+
+
+async def test_a_version_that_does_not_start_replaces_nothing(
+    codex_home: CodexHome, short_runtime_dir: Path, fake_codex: FakeCodex
+) -> None:
+    upgrade = codex_home.root / "upgrade"
+    settings = {"codex": {"binary": str(fake_codex.binary)}}
+    async with supervisor_of(codex_home, short_runtime_dir, settings, PYTHONPATH=str(upgrade)) as supervisor:
+        await supervisor.client.ask("hello")
+        child, before = await child_pid(supervisor), await supervisor.client.admin.Version(admin_pb2.VersionRequest())
+        (upgrade / "codex_supervisor").mkdir(parents=True)
+        (upgrade / "codex_supervisor" / "__init__.py").write_text("import no_dependency_yet\n")
+        with pytest.raises(grpc.aio.AioRpcError, match="No module named 'no_dependency_yet'") as raised:
+            await supervisor.client.admin.Reload(admin_pb2.ReloadRequest(exec=True))
+        assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        after = await supervisor.client.admin.Version(admin_pb2.VersionRequest())
+        assert (after.started_at, await child_pid(supervisor)) == (before.started_at, child)
 
 
 async def test_a_start_that_fails_leaves_adopted_children_to_the_next(

@@ -18,6 +18,7 @@ from codex_supervisor.event_sentences import sentence_of
 from codex_supervisor.instance.asks import Asks
 from codex_supervisor.instance.children import stderr_log
 from codex_supervisor.log_reading import LogLine, of_instance, read_log
+from codex_supervisor.osservice.successor import check_successor
 from codex_supervisor.turn.messages import timestamp
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     async def Reload(self, request: admin_pb2.ReloadRequest, context: Context) -> admin_pb2.ReloadResponse:
         """See admin.proto."""
+        if request.exec:
+            await check_successor()
         applied, needs_restart = await self._supervisor.reload()
         if request.exec:
             self._supervisor.replace_program()

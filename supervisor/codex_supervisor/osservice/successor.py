@@ -1,0 +1,49 @@
+"""Whether the installed version can take the place of the one that runs; tried before that one lets go of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from codex_control.errors import WrongState
+
+# An import takes half a second; a machine that swaps takes longer.
+_TIMEOUT_S = 30.0
+
+# What `serve` needs, dependencies too. -P: whatever the working directory holds is not ours.
+_TRY = ("-P", "-c", "import codex_supervisor.daemon")
+
+
+async def check_successor() -> None:
+    """Raise `WrongState` where the installed version does not start: an upgrade was left half way, most often."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *_TRY),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise _unfit(f"{sys.executable}: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, output = await process.communicate()
+    except TimeoutError as error:
+        raise _unfit(f"nothing came of it in {_TIMEOUT_S:g} s") from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        lines = output.decode(errors="replace").strip().splitlines()
+        raise _unfit(lines[-1][:500] if lines else f"its exit code is {process.returncode}")
+
+
+def _unfit(why: str) -> WrongState:
+    return WrongState(
+        what="the installed version does not start, so the running one goes on",
+        why=why,
+        next_step="install it again, then `codexctl reload --exec`",
+    )
