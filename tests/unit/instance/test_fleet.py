@@ -7,18 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from codex_control.errors import CodexUnusable, StoreUnavailable, WrongState
-from codex_control.paths import Paths
-from codex_control.service.clock import SystemClock
-from codex_control.service.owned_tasks import TaskSet
+from codex_control.errors import StoreUnavailable, WrongState
 from codex_control.v1 import instances_pb2
-from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.config.model import Config
-from codex_supervisor.house import House
 from codex_supervisor.instance.fleet import Fleet
-from codex_supervisor.metrics import Metrics
 
 from tests.support.waiting import wait_for
+from tests.unit.house import house_of
 from tests.unit.store.samples import opened
 
 
@@ -26,25 +20,8 @@ from tests.unit.store.samples import opened
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     """A fleet on a real store, in which nothing can be started."""
 
-    async def no_binary() -> CodexBinary:
-        raise CodexUnusable
-
-    failures: list[BaseException] = []
-    async with opened(tmp_path) as store:
-        house = House(
-            clock=SystemClock(),
-            store=store,
-            metrics=Metrics(),
-            paths=Paths(tmp_path / "config.yaml", tmp_path / "state", tmp_path / "run"),
-            config=Config(),
-            tasks=TaskSet(failures.append),
-            binary=no_binary,
-            environment={},
-            codex_home=str(tmp_path),
-        )
+    async with opened(tmp_path) as store, house_of(tmp_path, store) as house:
         yield Fleet(house)
-        await house.tasks.cancel()
-    assert failures == []
 
 
 def ref(name: str) -> instances_pb2.InstanceRef:

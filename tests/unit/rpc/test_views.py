@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from codex_control.errors import BadInput, CodexUnusable
-from codex_control.paths import Paths
-from codex_control.service.clock import SystemClock
-from codex_control.service.owned_tasks import TaskSet
+from codex_control.errors import BadInput
 from codex_control.v1 import instances_pb2
-from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.config.model import Config
 from codex_supervisor.config.turns import ApprovalPolicy, OnInterrupted
-from codex_supervisor.house import House
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import (
     Backoff,
@@ -32,10 +26,10 @@ from codex_supervisor.instance.states import (
     Stopping,
     Then,
 )
-from codex_supervisor.metrics import Metrics
 from codex_supervisor.rpc.views import APPROVAL_POLICIES, ON_INTERRUPTED, Words, instance_message
 from codex_supervisor.store.records import InstanceRecord, SettingsRecord
 
+from tests.unit.house import house_of
 from tests.unit.store.samples import opened
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -72,26 +66,9 @@ def test_a_number_that_nobody_knows_is_bad_input(number: int) -> None:
 async def shell(tmp_path: Path) -> AsyncIterator[InstanceShell]:
     """An instance that nobody started."""
 
-    async def no_binary() -> CodexBinary:
-        raise CodexUnusable
-
-    failures: list[BaseException] = []
-    async with opened(tmp_path) as store:
-        house = House(
-            clock=SystemClock(),
-            store=store,
-            metrics=Metrics(),
-            paths=Paths(tmp_path / "config.yaml", tmp_path / "state", tmp_path / "run"),
-            config=Config(),
-            tasks=TaskSet(failures.append),
-            binary=no_binary,
-            environment={},
-            codex_home=str(tmp_path),
-        )
-        record = InstanceRecord(id="blue", created_ns=5_000_000_000, workspace="/w", thread_id="thread")
+    record = InstanceRecord(id="blue", created_ns=5_000_000_000, workspace="/w", thread_id="thread")
+    async with opened(tmp_path) as store, house_of(tmp_path, store) as house:
         yield InstanceShell(record, house, lambda _: None)
-        await house.tasks.cancel()
-    assert failures == []
 
 
 def in_state(shell: InstanceShell, state: State, *queue: str) -> instances_pb2.Instance:

@@ -6,13 +6,6 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from codex_control.errors import CodexUnusable
-from codex_control.paths import Paths
-from codex_control.service.owned_tasks import TaskSet
-from codex_supervisor.child.locate import CodexBinary
-from codex_supervisor.config.model import Config
-from codex_supervisor.house import House
-from codex_supervisor.metrics import Metrics
 from codex_supervisor.task.mirror import Mirror
 from codex_supervisor.task.records import EventKind, NewEvent, TaskRequest, Worker
 from codex_supervisor.task.reporter import Reporter
@@ -20,11 +13,8 @@ from codex_supervisor.task.sqlite_engine import SqliteEngine
 
 from tests.support.turning_clock import TurningClock
 from tests.support.waiting import wait_for
+from tests.unit.house import house_of
 from tests.unit.store.samples import opened
-
-
-async def no_binary() -> CodexBinary:
-    raise CodexUnusable
 
 
 async def test_what_comes_after_a_pause_is_told_at_once_and_a_burst_together(
@@ -34,19 +24,7 @@ async def test_what_comes_after_a_pause_is_told_at_once_and_a_burst_together(
     claim = await engine.claim(Worker("local", "run"), lease_s=60)
     assert claim is not None
     writes: list[object] = []
-    failures: list[BaseException] = []
-    async with opened(tmp_path) as store:
-        house = House(
-            clock=clock,
-            store=store,
-            metrics=Metrics(),
-            paths=Paths(tmp_path / "config.yaml", tmp_path / "state", tmp_path / "run"),
-            config=Config(),
-            tasks=TaskSet(failures.append),
-            binary=no_binary,
-            environment={},
-            codex_home=str(tmp_path),
-        )
+    async with opened(tmp_path) as store, house_of(tmp_path, store, clock) as house:
         mirror = Mirror(engine, tmp_path / "marks", clock=clock, run="run")
         reporter = Reporter(
             claim, engine, house, mirror, lease_s=60, on_cancel=lambda _: None, on_stall=lambda *_: None
@@ -66,4 +44,3 @@ async def test_what_comes_after_a_pause_is_told_at_once_and_a_burst_together(
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-    assert failures == []
