@@ -63,6 +63,7 @@ WATCH_EVERY_S = 1.0
 """Between two looks at the configuration's and the tokens' files."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """Requests leave hardly any cycles behind. With Python's own (700, 10, 10) the collector takes a tenth of the time."""
+_NO_FILE = (0, 0, 0)
 CUT_GRACE_S = 2.0
 """For the error events of streams that the end of the drain cuts off."""
 _HIDDEN = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
@@ -136,6 +137,7 @@ class Gateway:
         self._beside = beside
         self._notifier = Notifier(self.clock)
         self._config_stamp = _stamp(paths.config_file)
+        self._config_seen = self._config_stamp != _NO_FILE
         self._started_ns = self.clock.wall_ns()
 
     @property
@@ -349,13 +351,18 @@ class Gateway:
         return f"{line}; the configuration file is not in force: {self.config_error}" if self.config_error else line
 
     async def _watch_files(self) -> None:
+        said = ""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             self.pool.close_idle()
+            why = ""
             try:
                 self.tokens.reload()
             except CodexError as error:
-                _log.warning("tokens_not_read", extra={"why": str(error)})
+                why = str(error)
+                if why != said:
+                    _log.warning("tokens_not_read", extra={"why": why})
+            said = why
             if _stamp(self.paths.config_file) != self._config_stamp:
                 self.reload()
 
@@ -364,13 +371,17 @@ class Gateway:
         self._config_stamp = _stamp(self.paths.config_file)
         self._notifier.reloading("reading the configuration")
         try:
-            read = self._adapt(load_config(self.paths.config_file))
-        except CodexError as error:
-            self.config_error = str(error)
+            read = self._read_config()
+        except Exception as error:
+            if not isinstance(error, CodexError):
+                # A defect of ours in reading a file shall end no gateway that works.
+                _log.exception("config_not_read")
+            self.config_error = str(error) or type(error).__name__
             self.metrics.config_reloads.labels("refused").inc()
             _log.error("config_refused", extra={"why": str(error)})
             self._notifier.ready(self._status_line())
             return
+        self._config_seen = self._config_stamp != _NO_FILE
         self.config_error = ""
         found = changes(self._config, read)
         self._apply(in_force(self._config, read))
@@ -378,6 +389,12 @@ class Gateway:
         for sentence in found.sentences():
             _log.info("config_applied", extra={"change": sentence})
         self._notifier.ready(self._status_line())
+
+    def _read_config(self) -> Config:
+        if self._config_stamp == _NO_FILE and self._config_seen:
+            # Where it is only replaced, as some editors do it, no endpoint may lose what is known of it.
+            raise BadConfig(f"{self.paths.config_file} is gone", next_step="put it back; what was in it holds on")
+        return self._adapt(load_config(self.paths.config_file))
 
     def _apply(self, config: Config) -> None:
         tagging_changed = config.tagging != self._config.tagging
@@ -432,9 +449,9 @@ def allow_many_files() -> None:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is replaced or written; zeros where it is gone."""
+    """What changes when a file is replaced or written; `_NO_FILE` where it is gone."""
     try:
         status = path.stat()
     except OSError:
-        return 0, 0, 0
+        return _NO_FILE
     return status.st_ino, status.st_mtime_ns, status.st_size

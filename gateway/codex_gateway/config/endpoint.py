@@ -204,8 +204,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         text(
             "Its name, which no other endpoint has.",
             max_length=100,
-            pattern=r"[^\s/]([^/\n]*[^\s/])?",
-            pattern_means="text without `/`",
+            pattern=r"[^\s/\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?",
+            pattern_means="text without `/`, on one line",
         ),
     ]
     url: Annotated[
@@ -214,8 +214,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Its base URL, as its maker gives it for SDKs (`https://api.anthropic.com`, `https://api.openai.com/v1`), "
             "or the full URL of its only dialect. Where its path names no version, `/v1` is added.",
             max_length=2000,
-            pattern=r"https?://[^\s/?#@]+(/[^\s#]*)?(\?[^\s#]*)?",
-            pattern_means="an http or https URL without a user and password",
+            pattern=r"https?://[^\s/?#@]+(/[!\x22$-~]*)?(\?[!\x22$-~]*)?",
+            pattern_means="an http or https URL without a user and password, its path percent-encoded",
         ),
     ]
     dialects: Annotated[

@@ -18,7 +18,7 @@ from codex_control.service.yaml_nodes import Problems, Refused, compose
 
 from codex_gateway.config.endpoint import Auth, Endpoint, KeySource
 from codex_gateway.config.model import Config, TaggingRule
-from codex_gateway.config.urls import dialect_of_full_url
+from codex_gateway.config.urls import dialect_of_full_url, has_a_host
 
 PROGRAM = "codex-gateway"
 MAX_DEPTH = 16
@@ -123,7 +123,11 @@ def _check_endpoint(endpoint: Endpoint, number: int, root: yaml.Node | None, pro
             problems.add(place, f"`{path}.{name}` is empty", "name at least one, or leave the key out")
         elif len(set(listed)) < len(listed):
             problems.add(place, f"`{path}.{name}` names one twice", "keep one of them")
-    only = dialect_of_full_url(endpoint.url)
+    no_host = [name for name in ("url", "proxy") if not has_a_host(getattr(endpoint, name))]
+    for name in no_host:
+        place = place_of(root, "endpoints", number, name)
+        problems.add(place, f"the host or the port of `{path}.{name}` cannot be", "correct it")
+    only = None if no_host else dialect_of_full_url(endpoint.url)
     if only is not None and endpoint.dialects != (only,):
         problems.add(
             place_of(root, "endpoints", number, "url"),

@@ -29,6 +29,17 @@ def dialect_of_full_url(url: str) -> Dialect | None:
     return next((dialect for dialect, end in PATHS.items() if path.endswith(end)), None)
 
 
+def has_a_host(url: str) -> bool:
+    """Whether `url` names a host and a port that can be asked; its form alone does not say so."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError:
+        return False
+    return port != 0
+
+
 @functools.lru_cache(maxsize=4096)
 def request_url(url: str, path: str) -> str:
     """Return the URL for `path` (a value of `PATHS`, `COUNT_TOKENS` or `MODELS`) below an endpoint's `url`. Its query

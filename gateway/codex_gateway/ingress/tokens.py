@@ -15,7 +15,8 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -102,9 +103,8 @@ class Tokens:
     def open(self) -> None:
         """Read the list; make the first tokens where there is none yet. Raises `UnsafePath`."""
         make_private_dir(self._directory)
-        with one_writer(self._directory):
+        with self._changing(first=True):
             if self.file.exists():
-                self.reload()
                 return
             for name, role, client in FIRST_TOKENS:
                 self._add(name, role, client=client, keep_text=True)
@@ -170,8 +170,7 @@ class Tokens:
         concurrent: int = 0,
     ) -> str:
         """Make a token and return its text. Raises `BadInput`, or `WrongState` where the name is in use."""
-        with one_writer(self._directory):
-            self.reload()
+        with self._changing():
             return self._add(
                 name,
                 role,
@@ -206,8 +205,7 @@ class Tokens:
 
     def revoke(self, name: str) -> None:
         """Let a token mean nothing from now on. Raises `NotFound`."""
-        with one_writer(self._directory):
-            self.reload()
+        with self._changing():
             self._revoke(name)
 
     def _revoke(self, name: str) -> None:
@@ -219,6 +217,21 @@ class Tokens:
             for token in self._all
         )
         self._text_file(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _changing(self, *, first: bool = False) -> Iterator[None]:
+        """Change the list as it is now, with no other writer beside."""
+        try:
+            with one_writer(self._directory):
+                if not first or self.file.exists():
+                    self.reload()
+                yield
+        except OSError as error:
+            raise UnsafePath(
+                f"the tokens in {self._directory} cannot be changed",
+                why=error.strerror or str(error),
+                next_step="make it writable, and see that its disk is not full",
+            ) from error
 
     def _text_file(self, name: str) -> Path:
         return self._directory / f"{name}.token"

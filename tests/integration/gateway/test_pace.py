@@ -173,6 +173,20 @@ async def test_a_wrong_configuration_changes_nothing_and_says_so(start: Start, s
         await wait_for(lambda: not running.gateway.config_error)
 
 
+async def test_a_defect_in_reading_a_configuration_ends_no_gateway(
+    start: Start, stub: StubUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Path) -> None:
+        raise LookupError("a defect")
+
+    async with start(endpoints=[endpoint(stub)]) as running:
+        monkeypatch.setattr("codex_gateway.gateway.load_config", broken)
+        running.config_file.write_text("# changed\n")
+        await wait_for(lambda: "a defect" in running.gateway.config_error)
+        async with running.post("/v1/chat/completions", chat()) as response:
+            assert response.status == 200
+
+
 async def test_hundreds_of_streams_at_once(start: Start, stub: StubUpstream) -> None:
     # The minute with a thousand streams is a benchmark: `make bench ARGS=gateway-load`.
     count = 200
