@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from codex_control.database.opening import open_for_writing
+from codex_control.database.failures import explained
+from codex_control.database.opening import open_for_writing, opened_thoroughly
 from codex_control.database.writer import Writer
 from codex_control.errors import CodexError, StoreUnavailable
 from codex_control.service.clock import Clock
@@ -85,15 +86,24 @@ class RequestLog:
         A damaged file is set aside and a new one begun. Raises `StoreUnavailable`, `UnsafePath` or `LimitExceeded`.
         """
 
+        known: list[Fact] = []
+        used_today: dict[str, int] = {}
+
         def connect() -> sqlite3.Connection:
             db, aside = open_for_writing(path, clock=clock, schema=SCHEMA)
             if aside is not None:
                 _log.error("records_damaged", extra={"set_aside": str(aside)})
+            try:
+                # It looks further than the opening does: damage that it meets is for a second opening.
+                known[:], used = _begin(db, clock.wall_ns() // DAY_NS * DAY_NS)
+                used_today.update(used)
+            except sqlite3.Error as error:
+                db.close()
+                raise explained(error, path) from error
             return db
 
-        writer = Writer(path, connect, clock=clock)
+        writer = Writer(path, lambda: opened_thoroughly(path, connect), clock=clock)
         await writer.start()
-        known, used_today = await writer.call(partial(_begin, clock.wall_ns() // DAY_NS * DAY_NS))
         log = cls(writer, clock, config, prices, known=known, used_today=used_today)
         log._loop = asyncio.get_running_loop().create_task(log._write_on(), name="write request records")
         return log
@@ -245,7 +255,7 @@ class RequestLog:
             _log.warning("records_not_tidied", extra={"because": str(error)})
 
 
-def _begin(midnight_ns: int, db: sqlite3.Connection) -> tuple[list[Fact], dict[str, int]]:
+def _begin(db: sqlite3.Connection, midnight_ns: int) -> tuple[list[Fact], dict[str, int]]:
     # One gateway for a user (its lock says so): what has no outcome was another run's, and died with it.
     db.execute(
         "UPDATE requests SET outcome = ?, error = 'the gateway died' WHERE outcome = ?", (rows.LOST, rows.RUNNING)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,22 @@ async def test_an_entry_that_no_row_can_hold_costs_no_other_request_its_record(r
     recording.log.ended(asked)
     await wait_for(lambda: [one.id for one in read(recording.path)] == ["one"])
     await recording.log.ping()
+
+
+async def test_damage_behind_what_an_opening_looks_at_costs_the_old_records_and_no_start(recording: Log) -> None:
+    for number in range(200):
+        recording.log.begun(asked := entry(f"e{number}"))
+        recording.log.ended(asked)
+    await recording.log.close()
+    with closing(sqlite3.connect(recording.path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'facts'").fetchone()
+        (page,) = db.execute("PRAGMA page_size").fetchone()
+    with recording.path.open("r+b") as file:
+        file.seek((root - 1) * page)
+        file.write(b"\xaa" * page)
+    after = await RequestLog.open(recording.path, clock=SystemClock(), config=RecordsConfig())
+    after.begun(asked := entry("new"))
+    after.ended(asked)
+    await after.close()
+    assert [one.id for one in read(recording.path)] == ["new"]
+    assert [path for path in recording.path.parent.iterdir() if ".damaged-" in path.name]
