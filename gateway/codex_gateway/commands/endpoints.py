@@ -11,7 +11,6 @@ from codex_gateway.commands.listing import ListingGroup
 from codex_gateway.paths import GatewayPaths
 
 if TYPE_CHECKING:
-    from codex_gateway.config.endpoint import Endpoint
     from codex_gateway.config.model import Config
     from codex_gateway.ingress.admin_messages import EndpointState
 
@@ -36,7 +35,12 @@ def endpoints() -> None:
 
 @endpoints.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each.")
-@click.option("-v", "--verbose", is_flag=True, help="Keys by name and the last errors too.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Below the table: how each key is, by its name, and each endpoint's last errors.",
+)
 def list_endpoints(as_json: bool, verbose: bool) -> None:
     """List all endpoints, and how they are where a gateway runs."""
     from codex_gateway.commands.printing import duration, put_json, put_table
@@ -103,37 +107,34 @@ def _keys(state: EndpointState, *, known: bool) -> str:
 
 def _configured(paths: GatewayPaths) -> list[EndpointState]:
     from codex_gateway.config.reading import load_config
+    from codex_gateway.ingress.admin_messages import KeyState, state_of
 
-    return [_state(endpoint) for endpoint in load_config(paths.config_file).endpoints]
-
-
-def _state(endpoint: Endpoint) -> EndpointState:
-    from codex_gateway.ingress.admin_messages import EndpointState, KeyState, shown_url
-
-    return EndpointState(
-        name=endpoint.name,
-        url=shown_url(endpoint.url),
-        dialects=tuple(endpoint.dialects),
-        priority=endpoint.priority,
-        weight=endpoint.weight,
-        tags=endpoint.tags,
-        clients=tuple(endpoint.clients),
-        models=endpoint.models,
-        state="enabled" if endpoint.enabled else "disabled",
-        keys=tuple(
-            KeyState(name=key.name, weight=key.weight, enabled=key.enabled, out_for_s=0.0, why="")
-            for key in endpoint.auth.pool()
-        ),
-    )
+    return [
+        state_of(
+            endpoint,
+            "enabled" if endpoint.enabled else "disabled",
+            [KeyState(name=key.name, weight=key.weight, enabled=key.enabled) for key in endpoint.auth.pool()],
+        )
+        for endpoint in load_config(paths.config_file).endpoints
+    ]
 
 
 @endpoints.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete_endpoint)
 @click.option("--model", default="", help="The model to ask for, by the client's name.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 300), default=60.0, show_default=True, help="s.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 300),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each request may take until its answer begins, and between two pieces of it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each request.")
 def test(names: tuple[str, ...], model: str, timeout_s: float, as_json: bool) -> int:
-    """Send each endpoint one cheap, real request in each of its dialects; it may cost a few tokens.
+    """Send each endpoint one cheap, real request in each of its dialects with each of its keys; it may cost a few
+    tokens.
 
     Without a NAME all that are enabled are tried. Needs a running gateway. Exit code 1 where one failed.
     """
@@ -149,12 +150,12 @@ def test(names: tuple[str, ...], model: str, timeout_s: float, as_json: bool) ->
     if not tried:
         click.echo("there is no endpoint that is enabled", err=True)
         return 1
-    dialects = {one.name: max(len(one.dialects), 1) for one in there}
+    requests = {one.name: len(one.dialects) * max(1, sum(key.enabled for key in one.keys)) for one in there}
     rows, failed = [], False
     for name in tried:
         request = TrialRequest(name=name, model=model, timeout_s=timeout_s)
-        # Each dialect may be asked twice, where another way to show the key is tried.
-        longest_s = TIMEOUT_S + timeout_s * 2 * 2 * dialects.get(name, 1)
+        # Each may be sent twice, where another way to show the key is tried.
+        longest_s = TIMEOUT_S + timeout_s * 2 * 2 * requests.get(name, 1)
         for one in gateway.post("/admin/endpoints/test", request, Trials, timeout_s=longest_s).results:
             failed = failed or not one.well
             if as_json:

@@ -19,6 +19,8 @@ def export(request_id: str, output: Path | None, as_json: bool) -> None:
     In it: the record, the client's request, every attempt's request and answer, the endpoints' and taggers' settings.
     Keys are taken out; prompts and answers are not.
     """
+    from codex_control.errors import CodexError
+
     from codex_gateway.commands.printing import put_json
     from codex_gateway.config.reading import load_config
     from codex_gateway.config.reference import shown_values
@@ -29,12 +31,17 @@ def export(request_id: str, output: Path | None, as_json: bool) -> None:
     with opened(paths.database) as records:
         record = records.request(request_id)
         bodies = records.bodies(record)
-    values = shown_values(load_config(paths.config_file))
     asked = {attempt.endpoint for attempt in record.attempts}
-    settings = {
-        "endpoints": [one for one in values.get("endpoints", ()) if one["name"] in asked],
-        "tagging": values.get("tagging", {}),
-    }
+    try:
+        values = shown_values(load_config(paths.config_file))
+        settings = {
+            "endpoints": [one for one in values.get("endpoints", ()) if one["name"] in asked],
+            "tagging": values.get("tagging", {}),
+        }
+    except CodexError as error:
+        # A request is wanted all the more where the configuration is wrong.
+        settings = {"missing": str(error)}
+        click.echo(f"note: without the settings: {error}", err=True)
     path = (output or Path(f"request-{record.number}.zip")).absolute()
     names = write_zip(path, record, bodies, settings)
     if as_json:

@@ -31,7 +31,7 @@ from codex_gateway.ingress.admin_messages import (
     TrialRequest,
     Trials,
     UnderWay,
-    shown_url,
+    state_of,
 )
 from codex_gateway.ingress.errors import refuse
 from codex_gateway.ingress.routes import Page
@@ -138,22 +138,15 @@ class Admin:
 
     def _endpoint(self, status: EndpointStatus, running: Sequence[tuple[float, Entry]]) -> EndpointState:
         endpoint = status.endpoint
-        return EndpointState(
-            name=endpoint.name,
-            url=shown_url(endpoint.url),
-            dialects=tuple(endpoint.dialects),
-            priority=endpoint.priority,
-            weight=endpoint.weight,
-            tags=endpoint.tags,
-            clients=tuple(endpoint.clients),
-            models=endpoint.models,
-            state=status.state,
-            why=redact(status.why),
-            back_in_s=status.back_in_s,
-            keys=tuple(
+        return state_of(
+            endpoint,
+            status.state,
+            (
                 KeyState(name=key.name, weight=key.weight, enabled=key.enabled, out_for_s=key.out_for_s, why=key.why)
                 for key in status.keys
             ),
+            why=redact(status.why),
+            back_in_s=status.back_in_s,
             facts=len(status.facts),
             running=sum(
                 1

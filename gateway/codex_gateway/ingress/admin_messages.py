@@ -5,10 +5,13 @@ Times are nanoseconds since 1970, durations seconds. No key, no prompt and no qu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from codex_gateway.config.endpoint import Endpoint
 from codex_gateway.dialect.neutral import Dialect
 from codex_gateway.route.learned import Fact, Topic
 
@@ -43,8 +46,8 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     weight: int
     enabled: bool
-    out_for_s: float
-    why: str
+    out_for_s: float = 0.0
+    why: str = ""
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +153,23 @@ class Names(msgspec.Struct, frozen=True):
     """Names of endpoints."""
 
     names: tuple[str, ...]
+
+
+def state_of(endpoint: Endpoint, state: str, keys: Iterable[KeyState], **now: Any) -> EndpointState:
+    """What is configured of an endpoint, with how it is: `state`, its keys, and the other fields in `now`."""
+    return EndpointState(
+        name=endpoint.name,
+        url=shown_url(endpoint.url),
+        dialects=tuple(endpoint.dialects),
+        priority=endpoint.priority,
+        weight=endpoint.weight,
+        tags=endpoint.tags,
+        clients=tuple(endpoint.clients),
+        models=endpoint.models,
+        state=state,
+        keys=tuple(keys),
+        **now,
+    )
 
 
 def shown_url(url: str) -> str:

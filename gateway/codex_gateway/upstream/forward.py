@@ -38,7 +38,7 @@ from codex_gateway.route.routes import Leave, Routes
 from codex_gateway.upstream.answer import Stream, Whole
 from codex_gateway.upstream.attempt import Attempter, Blame, Bounds, Opened, Setback
 from codex_gateway.upstream.call import Call, Unanswered
-from codex_gateway.upstream.key_texts import KeyTexts
+from codex_gateway.upstream.key_texts import SHORTEST, SHOWN, KeyTexts, without_key
 from codex_gateway.upstream.pool import Pool
 from codex_gateway.upstream.preparing import Prepared, prepare
 from codex_gateway.upstream.target import Target, headers_for_client
@@ -182,6 +182,7 @@ class Forwarder:
                 if not isinstance(result, Setback):
                     settled = True
                     return self._answered(call, candidate, leave, auth, attempt, result, progress)
+                _hide(key, result, attempt)
                 again = self._learn(candidate, prepared, leave, result, progress)
                 self._note(call, attempt, result)
                 if again is None:
@@ -445,6 +446,14 @@ class Forwarder:
         headers = headers_for_client(setback.headers, native=native)
         as_it_came = (status, headers, setback.body) if native and setback.body[:1] == b"{" else None
         return Unanswered(status, error, headers=tuple(headers), native=as_it_came)
+
+
+def _hide(key: str, setback: Setback, attempt: Attempt) -> None:
+    """Take the key out of what the endpoint said: some repeat it, and this goes to the client and the records."""
+    if len(key) >= SHORTEST:
+        raw, shown = key.encode(), SHOWN.encode()
+        setback.error = msgspec.structs.replace(setback.error, message=without_key(setback.error.message, key))
+        setback.body, attempt.answer = setback.body.replace(raw, shown), attempt.answer.replace(raw, shown)
 
 
 def _first(choice: Choice, call: Call) -> Candidate | None:

@@ -13,6 +13,16 @@ FILE_KEPT_S = 60.0
 """A key file that was changed is seen after this; a command is run again only where its key was refused."""
 
 
+SHOWN = "[redacted]"
+SHORTEST = 8
+"""A key of fewer characters is no secret, and may be any word's part."""
+
+
+def without_key(said: str, key: str) -> str:
+    """What an endpoint said, without the key that it was shown: some repeat it."""
+    return said.replace(key, SHOWN) if len(key) >= SHORTEST else said
+
+
 @dataclass(slots=True)
 class _Kept:
     source: PoolKey

@@ -1,4 +1,4 @@
-"""Tries an endpoint out for a person: one cheap, real request in each of its dialects. Breakers hear nothing of it."""
+"""Tries an endpoint out for a person: one cheap, real request in each dialect with each key. Breakers hear nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 from codex_control.errors import CodexError
 from codex_control.service.clock import Clock
 
-from codex_gateway.config.endpoint import AuthHeader, Endpoint, KeySource
+from codex_gateway.config.endpoint import AuthHeader, Endpoint, KeySource, PoolKey
 from codex_gateway.config.urls import PATHS
 from codex_gateway.dialect.convert import read_error
 from codex_gateway.dialect.neutral import Dialect
@@ -16,6 +16,7 @@ from codex_gateway.route.endpoint_facts import auth_headers
 from codex_gateway.route.health import model_of, smallest_request
 from codex_gateway.upstream.failures import UpstreamFailed
 from codex_gateway.upstream.forward import Forwarder
+from codex_gateway.upstream.key_texts import without_key
 from codex_gateway.upstream.pool import Pool
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -39,9 +40,20 @@ class Trial:
         return routes.config.health.model or routes.last_model(endpoint.name) or model_of(endpoint)
 
     async def run(self, endpoint: Endpoint, model: str, timeout_s: float) -> list[TrialResult]:
-        """Ask once in each dialect, one after the other."""
-        keys = [key for key in endpoint.auth.pool() if key.enabled]
-        source = keys[0] if keys else None
+        """Ask once in each dialect with each key, one after the other."""
+        pool = endpoint.auth.pool()
+        keys: list[PoolKey | None] = [key for key in pool if key.enabled]
+        if pool and not keys:
+            why = "all its keys are disabled"
+            return [TrialResult(dialect=one, model=model, key="", well=False, why=why) for one in endpoint.dialects]
+        found = []
+        for key in keys or [None]:
+            found += await self._with_key(endpoint, model, key, timeout_s)
+        return found
+
+    async def _with_key(
+        self, endpoint: Endpoint, model: str, source: PoolKey | None, timeout_s: float
+    ) -> list[TrialResult]:
         name = source.name if source is not None else ""
         try:
             key = await self._forwarder.key_texts.fetch(endpoint.name, source) if source is not None else ""
@@ -98,7 +110,7 @@ class Trial:
             status=status,
             first_byte_s=first_byte_s,
             duration_s=self._clock.monotonic() - began,
-            why=why[:WHY_CHARACTERS],
+            why=without_key(why, key[1])[:WHY_CHARACTERS],
         )
 
 

@@ -146,3 +146,51 @@ async def test_a_failure_of_the_gateways_own_is_recorded_as_one(
         async with running.post("/v1/chat/completions", chat()) as response:
             assert response.status == 500
         await wait_for(lambda: [(one.outcome, one.status) for one in recorded(running)] == [("failed", 500)])
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+async def test_a_key_that_an_endpoint_repeats_reaches_nobody(start: Start, stub: StubUpstream, status: int) -> None:
+    key = "0f-of-no-known-form-0123456789"
+    stub.always = Knobs(status=status, body=b'{"error":{"message":"not with %b"}}' % key.encode())
+    config = [endpoint(stub, auth={"api_key": key})]
+    async with start(endpoints=config, records=RECORDS, retries={"attempts": 1}) as running:
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            async with running.post(path, BODIES[path]()) as response:
+                said = await response.text()
+                assert "not with [redacted]" in said
+                assert key not in said
+        await wait_for(lambda: len(recorded(running)) == 2)
+        with opened(running.gateway.paths.database) as records:
+            bodies = [body.text for one in records.requests(Filter()) for body in records.bodies(one)]
+        assert any("[redacted]" in text for text in bodies)
+        assert not any(key in text for text in bodies)
+
+
+async def test_an_endpoint_whose_first_key_is_refused_is_found_well_with_another(
+    start: Start, stub: StubUpstream
+) -> None:
+    keys = [{"name": name, "api_key": f"sk-{name}-0123456789"} for name in ("first", "second")]
+    config = [endpoint(stub, auth={"header": "bearer", "keys": keys})]
+    async with start(
+        endpoints=config, breaker={"consecutive": 1, "open_for": 200}, health={"interval": 1}, retries={"attempts": 2}
+    ) as running:
+        stub.plan(status=401, body=b"{}")
+        async with running.post("/v1/chat/completions", chat()) as response:
+            assert response.status == 200
+        refused = stub.requests[0].headers["authorization"]
+        stub.plan(status=500, body=b"{}")
+        async with running.post("/v1/chat/completions", chat()) as response:
+            await response.read()
+        await wait_for(lambda: stub.requests[-1].path == "/v1/models")
+        assert stub.requests[-1].headers["authorization"] != refused
+
+
+async def test_a_configuration_that_is_gone_takes_nothing_away(start: Start, stub: StubUpstream) -> None:
+    async with start(endpoints=[endpoint(stub)]) as running:
+        running.config_file.unlink()
+        await wait_for(lambda: "is gone" in running.gateway.config_error)
+        running.gateway.reload()
+        async with running.post("/v1/chat/completions", chat()) as response:
+            assert response.status == 200
+        running.write_config(endpoints=[endpoint(stub)])
+        await wait_for(lambda: not running.gateway.config_error)

@@ -67,6 +67,32 @@ async def test_endpoints_are_tried(gateway: GatewayProgram, stub: StubUpstream, 
     assert states(await gateway.done("endpoints", "list", "--json"))["one"] == "ready", "breakers hear nothing of it"
 
 
+async def test_each_key_is_tried_and_none_is_shown(gateway: GatewayProgram, stub: StubUpstream) -> None:
+    keys = ("0f-first-key-0123456789", "0f-second-key-0123456789")
+    pool = [{"name": f"k{place}", "api_key": key} for place, key in enumerate(keys)]
+    pool.append({"name": "k2", "env": "NOT_THERE"})
+    pool.append({"name": "k3", "api_key": "0f-third", "enabled": False})
+    gateway.configure(
+        endpoints=[{"name": "one", "url": stub.base_url, "dialects": ["chat"], "models": ["m"], "auth": {"keys": pool}}]
+    )
+
+    async def obeyed() -> bool:
+        return [len(one["keys"]) for one in (await gateway.done("endpoints", "--json")).lines] == [4]
+
+    await wait_for(obeyed, what="the new configuration")
+    stub.plan(status=403, body=b'{"error":{"message":"%b is for another model"}}' % keys[0].encode())
+    tried = await gateway.run("endpoints", "test", "--json")
+    assert tried.code == 1
+    assert [(one["key"], one["well"], one["status"]) for one in tried.lines] == [
+        ("k0", False, 403),
+        ("k1", True, 200),
+        ("k2", False, 0),
+    ]
+    assert tried.lines[0]["why"] == "[redacted] is for another model"
+    assert "NOT_THERE" in tried.lines[2]["why"]
+    assert [seen.headers["authorization"] for seen in stub.requests] == [f"Bearer {key}" for key in keys]
+
+
 async def test_an_endpoint_that_is_out_is_brought_back(gateway: GatewayProgram, stub: StubUpstream) -> None:
     stub.plan(status=402, body=b'{"error":{"message":"Insufficient balance"}}')
     assert (await ask(gateway))[0] == 200, "the second endpoint answered"

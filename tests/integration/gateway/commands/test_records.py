@@ -69,6 +69,10 @@ async def test_records_are_read(gateway: GatewayProgram, stub: StubUpstream, tmp
     assert b"once" in everything
     assert KEY.encode() not in everything
     assert gateway.paths.token_file("other").read_text().strip().encode() not in everything
+    gateway.write_config("nonsense: 1\n")
+    wrong = await gateway.done("export", str(oldest["number"]), "-o", str(tmp_path / "two.zip"))
+    assert "without the settings" in wrong.err
+    assert "nonsense" in wrong.err
     (sums,) = (await gateway.done("stats", "--by", "model", "--json")).lines
     assert (sums["group"], sums["requests"], sums["failed"], sums["retried"]) == ("stub", 2, 1, 1)
     assert (await gateway.run("show", "4711")).code == Exit.NOT_FOUND
