@@ -64,6 +64,8 @@ def _say(value: dict[str, object], as_json: bool) -> None:
 
 
 def _write(client: Client, file: SettingsFile, paths: GatewayPaths, model: str, as_json: bool) -> None:
+    from codex_control.gateway_paths import running_pid
+
     from codex_gateway.running import tokens_of
 
     url = _url(paths)
@@ -74,7 +76,14 @@ def _write(client: Client, file: SettingsFile, paths: GatewayPaths, model: str, 
     for warning in client.warnings(client.read_back(edit.text)):
         click.echo(f"note: {warning}", err=True)
     done = f"{file.path} leads {client.title} to {url}" + (" already" if edit.changes_nothing else "")
-    _say({"client": str(client.kind), "file": str(file.path), "url": url, "done": done}, as_json)
+    runs = running_pid(paths) is not None
+    _say({"client": str(client.kind), "file": str(file.path), "url": url, "gateway_runs": runs, "done": done}, as_json)
+    if not runs:
+        click.echo(
+            f"note: no gateway runs, and until one does {client.title} cannot ask anything: start it with "
+            "`codex-gateway serve`, or install it with `codex-gateway install --now`",
+            err=True,
+        )
     if not as_json:
         click.echo(f"prove it with `codex-gateway setup {client.kind} --test`, undo it with --undo")
 
@@ -136,5 +145,6 @@ def _url(paths: GatewayPaths) -> str:
         return configured
     url = gateway.url.replace("localhost", "127.0.0.1")
     if url != configured:
-        click.echo(f"note: the running gateway listens on {url}, config.yaml says {configured}", err=True)
+        otherwise = f"config.yaml says {configured}" if listen.port else "only until it ends: listen.port is 0"
+        click.echo(f"note: the running gateway listens on {url}, {otherwise}", err=True)
     return url

@@ -6,6 +6,7 @@ file does: both are 0600.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import stat
 from collections.abc import MutableMapping
@@ -33,6 +34,8 @@ class Kept(msgspec.Struct, kw_only=True):
     before_mode: int
     after_sha256: str
     changes: tuple[Change, ...]
+    made: tuple[str, ...] = ()
+    """Directories that were made for it, the innermost first."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,24 @@ class SettingsFile:
                 f"{self.path} is written in a way that cannot be changed here without losing something",
                 next_step=f"put the lines of `codex-gateway setup {self.client.kind} --print` there by hand",
             )
+        if kept is not None:
+            made = kept.made
+        else:
+            made = tuple(str(directory) for directory in self.path.parents if not directory.exists())
         remembered = Kept(
-            path=str(self.path), before=base, before_mode=mode, after_sha256=_sha256(text), changes=tuple(changes)
+            path=str(self.path),
+            before=base,
+            before_mode=mode,
+            after_sha256=_sha256(text),
+            changes=tuple(changes),
+            made=made,
         )
         return Edit(text, now, remembered)
 
     def write(self, edit: Edit) -> None:
         """Write the backup, then the file. Raises `BadConfig`."""
         make_private_dir(self._backup_dir)
-        write_whole(self._backup, msgspec.json.encode(edit.kept).decode(), 0o600)
+        self._write(msgspec.json.encode(edit.kept).decode(), 0o600, self._backup)
         self._write(edit.text, 0o600)
 
     def undo(self) -> str:
@@ -137,6 +149,11 @@ class SettingsFile:
             else:
                 self._write(text, stat.S_IMODE(self.path.stat().st_mode))
                 said = f"{self.path} was changed since: the gateway's part was taken out, the rest is left as it is"
+        if not self.path.exists():
+            # Only as long as they are empty.
+            with contextlib.suppress(OSError):
+                for directory in kept.made:
+                    Path(directory).rmdir()
         self._backup.unlink(missing_ok=True)
         return said
 
@@ -175,12 +192,13 @@ class SettingsFile:
         except OSError:
             return 0o600
 
-    def _write(self, text: str, mode: int) -> None:
+    def _write(self, text: str, mode: int, path: Path | None = None) -> None:
+        path = path or self.path
         try:
-            write_whole(self.path, text, mode)
+            write_whole(path, text, mode)
         except OSError as error:
             raise BadConfig(
-                f"{self.path} cannot be written",
+                f"{path} cannot be written",
                 why=error.strerror or str(error),
                 next_step=f"put the lines of `codex-gateway setup {self.client.kind} --print` where they belong",
             ) from error

@@ -38,6 +38,8 @@ async def test_set_up_proved_and_undone(gateway: GatewayProgram, client: str, pa
     for _ in range(2):
         done = await gateway.done("setup", client)
         assert token not in shown.out + shown.err + done.out + done.err
+        assert "until it ends" in done.err
+        assert "no gateway runs" not in done.err
     assert "already" in done.out
     assert token in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -50,7 +52,7 @@ async def test_set_up_proved_and_undone(gateway: GatewayProgram, client: str, pa
     assert gone.code == Exit.UNAVAILABLE
     assert "codex-gateway serve" in gone.err
     assert "as it was" in (await gateway.done("setup", client, "--undo")).out
-    assert not file.exists()
+    assert not file.parent.exists()
     assert (await gateway.run("setup", client, "--undo")).code == Exit.NOT_FOUND
 
 
@@ -75,6 +77,8 @@ async def test_clients_are_set_up_before_the_first_start(program: GatewayProgram
     program.configure(listen={"port": closed_port})
     done = await program.done("setup", "codex")
     assert f"http://127.0.0.1:{closed_port}" in done.out
+    assert "no gateway runs" in done.err
+    assert "codex-gateway serve" in done.err
     file = Path(program.environment["HOME"], ".codex/config.toml")
     assert program.paths.token_file("codex").read_text().strip() in file.read_text()
     ran = await program.run("setup", "codex", "--test", "--model", "m")

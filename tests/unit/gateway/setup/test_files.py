@@ -66,6 +66,23 @@ def written(file: SettingsFile, text: str | None) -> None:
         file.path.write_bytes(text.encode())
 
 
+def test_directories_that_were_made_for_it_go_with_it(tmp_path: Path) -> None:
+    made = SettingsFile(CLIENTS["codex"], tmp_path / "new" / "client" / "settings", tmp_path / "backups")
+    for _ in range(2):
+        set_up(made)
+    made.undo()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "client").mkdir()
+    there = settings_file("codex", tmp_path)
+    set_up(there)
+    there.undo()
+    assert (tmp_path / "client").exists(), "it was there before"
+    set_up(made)
+    (tmp_path / "new" / "mine").touch()
+    made.undo()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize(("name", "text"), [*ALL, ("codex", None), ("claude-code", None)])
 def test_it_leads_there_and_back_byte_for_byte(name: str, text: str | None, tmp_path: Path) -> None:
     file = settings_file(name, tmp_path)
