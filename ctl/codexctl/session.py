@@ -115,7 +115,7 @@ def instance_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 class DurationType(click.ParamType):  # type: ignore[type-arg] # generic only from click 8.4 on
     """A duration in seconds: `90`, `90s`, `1.5m`, `2h`, `7d`."""
 
-    name = "duration"
+    name = "time"  # shown as TIME
     _units: Mapping[str, float] = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # a Mapping is not changed
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:

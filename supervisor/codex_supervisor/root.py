@@ -47,5 +47,5 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the service does not run or its manager cannot be
     reached, 9 wrong configuration or surroundings,
-    10 another supervisor runs, 130 stopped with Ctrl-C.
+    10 another supervisor runs, 130 stopped with Ctrl-C, 141 the reader of the output went away.
     """

@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Show past asks and answers of the instance, newest first, or all of one TURN.
 
-    The service alone reads them, so it is started where it does not run (--no-start forbids it).
+    The service alone reads them, so it is started where it does not run.
     """
     from codex_control.errors import BadInput
 

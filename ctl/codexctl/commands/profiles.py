@@ -10,7 +10,7 @@ from codexctl.session import Session, starting_verb
 @click.command("profiles")
 @starting_verb
 def command(session: Session) -> None:
-    """List the profiles."""
+    """List the profiles: reasoning effort, model and instructions by name; ask --profile takes one."""
     client = session.client(start=True)
 
     from codex_control.v1.admin_pb2 import ProfilesRequest, ProfilesResponse

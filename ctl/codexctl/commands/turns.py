@@ -16,7 +16,7 @@ from codexctl.session import Session, instance_option, starting_verb
 def command(session: Session, instance: str | None, all_instances: bool, states: tuple[str, ...], limit: int) -> None:
     """List turns, newest first.
 
-    The service alone reads them, so it is started where it does not run (--no-start forbids it).
+    The service alone reads them, so it is started where it does not run.
     """
     from codexctl.instance_ref import resolve_instance
 
