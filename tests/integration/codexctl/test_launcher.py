@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from codexctl.claude import launcher
 from codexctl.claude.launcher import find_claude
 
 from tests.support.spending import least_cpu_s
+from tests.support.waiting import wait_for_sync
 
 from .fake_supervisor import FakeSupervisor
 
@@ -111,6 +114,22 @@ def test_it_adds_less_than_100_ms(launch: Launch, fake: FakeSupervisor, environm
 
     launch()
     assert spent_s(*LAUNCH) - spent_s(f"{environment['HOME']}/programs/claude") < 0.1
+
+
+def test_it_adds_less_than_2_s_where_the_service_does_not_run(
+    launch: Launch, environment: dict[str, str], home: Path
+) -> None:
+    del environment["CODEXCTL_NO_START"]
+    environment["CODEX_SUPERVISOR_CONFIG"] = str(home / "config.yaml")
+    (home / "config.yaml").write_text("codex: {binary: /nowhere/codex}\nmetrics: {port: 0}\n")
+    began_s = time.monotonic()
+    done = launch()
+    took_s = time.monotonic() - began_s
+    assert done.stderr == "the service is not running: starting it (codex-supervisor serve)\n"
+    pid = int((home / "run/supervisor.lock").read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_for_sync(lambda: not Path(f"/proc/{pid}").exists(), 20, "the end of the service")
+    assert took_s < 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
