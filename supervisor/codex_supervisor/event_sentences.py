@@ -50,7 +50,7 @@ def _state_changed(fields: Fields) -> str:
 
 
 def _cause(fields: Fields, was: str) -> str:
-    why = fields.get("why", "")
+    why = fields.get("why", "").rstrip(".")
     match fields.get("because"):
         case "StartWanted":
             return "somebody wants it up"

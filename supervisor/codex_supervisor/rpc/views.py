@@ -82,10 +82,10 @@ def _detail(shell: InstanceShell, state: State) -> str:
     match state:
         case Failed(reason=reason, retry_at=retry_at):
             again = f"tried again in {retry_at - now:.0f} s" if retry_at - now < 1e9 else "waits for a restart"
-            return f"{reason}; {again}"
+            return f"{reason.rstrip('.')}; {again}"
         case Backoff(reason=reason, until=until, last=last):
             then = ", then stopped" if last else ""
-            return f"{reason}; started again in {max(0.0, until - now):.1f} s{then}"
+            return f"{reason.rstrip('.')}; started again in {max(0.0, until - now):.1f} s{then}"
         case Stopping(then=then):
             return f"ending everything that it started; then {then.value}"
         case Busy(then=then) if then is not None:

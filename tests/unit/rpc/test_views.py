@@ -96,7 +96,7 @@ async def test_a_detail_says_what_people_ask(shell: InstanceShell) -> None:
     details: dict[str, State] = {
         "waits for a restart": Failed("it died", math.inf),
         "it died; tried again in": Failed("it died", now + 100),
-        "it died; started again in": Backoff(now + 5, "it died"),
+        "it died; started again in": Backoff(now + 5, "it died."),
         "then hibernated": Stopping(1, Then.HIBERNATE),
         "after this turn: restart": Busy(1, "a", then=Then.RESTART),
         "turn a is carried on": Starting(1, now, carry_on="a"),
