@@ -2,7 +2,7 @@
 
 `serve` is what the service unit starts. The order matters: the lock before anything is touched, records before the
 first request, readiness only when the port listens. On SIGTERM no new model request is taken, those under way get
-`drain.timeout` to end, and what still streams then gets its dialect's error.
+`drain.timeout` to end, and what has not ended then gets its dialect's error.
 """
 
 from __future__ import annotations
@@ -420,6 +420,7 @@ class Gateway:
         timeout_s = self._config.drain.timeout
         _log.info("draining", extra={"running": self.limits.running, "timeout_s": timeout_s})
         if not await self._wait_for_none(timeout_s):
+            self.ingress.cut()
             for stream in list(self.forwarder.streams):
                 stream.cut()
             await self._wait_for_none(CUT_GRACE_S)

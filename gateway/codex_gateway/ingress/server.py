@@ -13,6 +13,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -22,7 +23,7 @@ from multidict import CIMultiDict
 
 from codex_gateway.config.endpoint import ClientKind
 from codex_gateway.config.model import LimitsConfig
-from codex_gateway.dialect.neutral import Dialect, Usage
+from codex_gateway.dialect.neutral import Dialect, ErrorKind, Usage
 from codex_gateway.ingress.body import read_body
 from codex_gateway.ingress.client_kind import client_kind
 from codex_gateway.ingress.errors import error_dialect, refuse, unanswered
@@ -34,7 +35,7 @@ from codex_gateway.ingress.tokens import Role, Token, Tokens
 from codex_gateway.metrics import Metrics
 from codex_gateway.route.affinity import conversation_id
 from codex_gateway.upstream.answer import Stream, Whole
-from codex_gateway.upstream.call import Call, Unanswered
+from codex_gateway.upstream.call import Call, Unanswered, refusal
 from codex_gateway.upstream.forward import Forwarder
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ class Ingress:
     not_ready: Callable[[], str] = lambda: ""
     """Why no model request can be served; empty where they can."""
     draining: bool = field(default=False, init=False)
+    _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
+    """Requests whose answer has not begun."""
+    _cut: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
     _id_prefix: str = field(default_factory=lambda: secrets.token_hex(6), init=False)
     _id_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
 
@@ -160,7 +164,7 @@ class Ingress:
     async def _model(self, request: web.BaseRequest, route: Route, path: str, token: Token) -> web.StreamResponse:
         dialect = route.dialect or Dialect.CHAT
         if self.draining:
-            return self._refuse(dialect, 503, "the gateway is stopping", DRAIN_RETRY_S, _CLOSE)
+            return self._refuse(dialect, 503, _STOPPING, DRAIN_RETRY_S, _CLOSE)
         refused = self.limits.begin(token)
         if refused is not None:
             status = 503 if refused.everybody else 429
@@ -254,7 +258,7 @@ class Ingress:
         self.recorder.begun(entry)
         try:
             try:
-                answer = await self.forwarder.ask(call)
+                answer = await self._ask(call)
             except Unanswered as error:
                 if call.count_tokens and error.status == 404:
                     return await self._count_tokens(call)
@@ -275,6 +279,27 @@ class Ingress:
         if isinstance(answer, Whole):
             return await self._whole(request, call, answer)
         return await self._stream(request, call, answer)
+
+    async def _ask(self, call: Call) -> Whole | Stream:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (a coroutine runs in one)
+        self._asking.add(task)
+        try:
+            return await self.forwarder.ask(call)
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            task.uncancel()
+            raise refusal(503, ErrorKind.OVERLOADED, _STOPPING, DRAIN_RETRY_S) from None
+        finally:
+            self._asking.discard(task)
+            self._cut.discard(task)
+
+    def cut(self) -> None:
+        """The gateway stops: who still waits for an answer to begin is refused, now."""
+        self._cut |= self._asking
+        for task in self._asking:
+            task.cancel()
 
     async def _count_tokens(self, call: Call) -> web.Response:
         count = await self.count_tokens(call)
@@ -387,5 +412,6 @@ class _Refusal(Exception):
 
 _CLOSE = (("Connection", "close"),)
 _TOO_DEEP = "the body is nested too deeply"
+_STOPPING = "the gateway is stopping"
 _FAILED = "the gateway itself failed; its log says more"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

@@ -229,7 +229,7 @@ class Forwarder:
         try:
             return await self._attempter.make(call, target, candidate, prepared, auth, key, attempt, bounds)
         except asyncio.CancelledError:
-            attempt.outcome, attempt.reason = "client_gone", "the client went away"
+            attempt.outcome, attempt.reason = "client_gone", "nobody waits for it any more"
             self._told(call, attempt)
             raise
         finally:

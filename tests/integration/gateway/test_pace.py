@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from codex_gateway.record.query import Filter, opened
 
 from tests.integration.gateway.conftest import Start, chat, endpoint, events, messages, wait_for
 from tests.support.stub_answers import Knobs
@@ -146,6 +147,27 @@ async def test_the_end_of_the_drain_is_told_in_the_clients_dialect(start: Start,
             running.stop.set()
             assert events(await response.read())[-1]["type"] == "error"
         await running.task
+
+
+async def test_who_waits_for_an_answer_at_the_end_of_the_drain_is_told(start: Start, stub: StubUpstream) -> None:
+    stub.always = Knobs(stalls="head")
+    async with start(endpoints=[endpoint(stub)], drain={"timeout": 0.2}, records={"enabled": True}) as running:
+        asked = [
+            asyncio.create_task(running.post("/v1/messages", messages(stream=stream)).__aenter__())
+            for stream in (False, True)
+        ]
+        await wait_for(lambda: len(stub.requests) == 2)
+        began = asyncio.get_running_loop().time()
+        running.stop.set()
+        for response in await asyncio.gather(*asked):
+            assert response.status == 503
+            assert "Retry-After" in response.headers
+            assert "stopping" in (await response.json())["error"]["message"]
+            response.release()
+        await running.task
+        assert asyncio.get_running_loop().time() - began < 5
+        with opened(running.gateway.paths.database) as records:
+            assert [(one.outcome, one.status) for one in records.requests(Filter())] == [("failed", 503)] * 2
 
 
 async def test_a_new_configuration_holds_at_once_and_drops_no_stream(
