@@ -12,7 +12,7 @@ import grpc
 import pytest
 from codex_control.v1 import admin_pb2, outcome_pb2, turns_pb2
 
-from tests.faults.watching import asking, child_pid, is_running, processes_with
+from tests.faults.watching import asking, child_pid, is_running, processes_with, recorded_turn, wait_for_rollout
 from tests.support.codex_home import CodexHome
 from tests.support.fake_codex.place import FakeCodex
 from tests.support.model_script import Command, Text, Usage
@@ -83,7 +83,7 @@ async def test_queued_turns_run_under_the_next_supervisor(supervisor: RunningSup
             await supervisor.restart()
     gate.release()
     for asked, answer in ((first, "one"), (second, "stub: second")):
-        turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+        turn = await recorded_turn(supervisor, asked.request.request_id)
         assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, answer)
 
 
@@ -97,14 +97,9 @@ async def test_a_turn_that_ended_while_nobody_listened_is_recorded(
         thread = asked.events[-1].started.thread_id
         await supervisor.kill()
     gate.release()
-    rollouts = supervisor.home.codex_home / "sessions"
-
-    def written() -> bool:
-        return any("said to nobody" in path.read_text() for path in rollouts.rglob(f"*{thread}*.jsonl"))
-
-    await wait_for(written, what="Codex to have written the answer")
+    await wait_for_rollout(supervisor, thread, "said to nobody")
     await supervisor.start()
-    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "said to nobody")
     assert stub_model.received == 1
 
@@ -139,7 +134,7 @@ async def test_a_stop_leaves_no_process_and_the_turn_goes_on_after_the_next_star
     assert not is_running(child)
     assert processes_with("sleep 4712") == []
     await supervisor.start()
-    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert (turn.outcome, turn.answer) == (outcome_pb2.OUTCOME_COMPLETED, "went on")
 
 
@@ -195,7 +190,7 @@ async def test_a_start_that_fails_leaves_adopted_children_to_the_next(
     await supervisor.start()
     assert await child_pid(supervisor) == child
     gate.release()
-    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "the answer", 0)
 
 
@@ -282,7 +277,7 @@ async def test_a_cancel_outlives_the_supervisor_that_was_told(
         del supervisor.environment["CODEX_SUPERVISOR_FAILPOINT"]
         await supervisor.kill()
         await supervisor.start()
-    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert (turn.outcome, turn.cause) == (outcome_pb2.OUTCOME_CANCELLED, outcome_pb2.CAUSE_USER)
     assert turn.recoveries == 0
     assert stub_model.received == 1, "nothing was asked again"
@@ -320,6 +315,6 @@ async def test_tokens_that_were_used_while_no_supervisor_listened_are_counted(
         await wait_for(over, what="Codex to have ended the turn")
         os.kill(child, signal.SIGKILL)
         await supervisor.start()
-    turn = (await attached(supervisor, asked.request.request_id))[-1].ended.turn
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     used = turn.usage
     assert (used.input, used.cached_input, used.output, used.reasoning_output) == (700, 70, 70, 7)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Answer with the built-in demo model where Codex has no login and no other provider.",
 )
-def serve(log_level: str | None, demo: bool) -> int:
+@click.option("--check", is_flag=True, hidden=True, help="Only see whether it could serve.")
+def serve(log_level: str | None, demo: bool, check: bool) -> int:
     """Run the supervisor in the foreground, until SIGTERM or Ctrl-C.
 
     SIGHUP reads the configuration again. It is ready when `codexctl health` says so; a service manager is told.
@@ -34,6 +35,12 @@ def serve(log_level: str | None, demo: bool) -> int:
     from codex_supervisor import daemon
 
     paths = Paths.from_environment()
+    if check:
+        # What it needs is installed, or the import above had failed; that the configuration suits is all that is left.
+        from codex_supervisor.config.serving import load_service_config
+
+        load_service_config(paths.config_file, demo_model=False)
+        return 0
     wants_demo, notice = _demo(paths, asked=demo)
     if notice:
         click.echo(notice, err=True)

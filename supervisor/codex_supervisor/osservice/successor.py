@@ -11,12 +11,15 @@ from codex_control.errors import WrongState
 # An import takes half a second; a machine that swaps takes longer.
 _TIMEOUT_S = 30.0
 
-# What `serve` needs, dependencies too. -P: whatever the working directory holds is not ours.
-_TRY = ("-P", "-c", "import codex_supervisor.daemon")
+# Its own judgement, for it may want other dependencies and take another configuration than we do. -P: whatever the
+# working directory holds is not ours.
+_TRY = ("-P", "-m", "codex_supervisor", "serve", "--check")
 
 
 async def check_successor() -> None:
-    """Raise `WrongState` where the installed version does not start: an upgrade was left half way, most often."""
+    """Raise `WrongState` where the installed version does not start: an upgrade was left half way, most often, or it
+    does not take the configuration.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *_TRY),
@@ -37,7 +40,8 @@ async def check_successor() -> None:
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        lines = output.decode(errors="replace").strip().splitlines()
+        # The end of a traceback, or our own sentence before its fix.
+        lines = [line for line in output.decode(errors="replace").splitlines() if line and not line.startswith(" ")]
         raise _unfit(lines[-1][:500] if lines else f"its exit code is {process.returncode}")
 
 
@@ -45,5 +49,5 @@ def _unfit(why: str) -> WrongState:
     return WrongState(
         what="the installed version does not start, so the running one goes on",
         why=why,
-        next_step="install it again, then `codexctl reload --exec`",
+        next_step="correct that, or install it again, then `codexctl reload --exec`",
     )

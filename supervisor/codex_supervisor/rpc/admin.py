@@ -67,10 +67,9 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     async def Reload(self, request: admin_pb2.ReloadRequest, context: Context) -> admin_pb2.ReloadResponse:
         """See admin.proto."""
-        if request.exec:
-            await check_successor()
         applied, needs_restart = await self._supervisor.reload()
         if request.exec:
+            await check_successor()
             self._supervisor.replace_program()
         return admin_pb2.ReloadResponse(applied=applied, needs_restart=needs_restart)
 
