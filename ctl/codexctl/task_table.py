@@ -121,7 +121,7 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "task", task.id
     yield "state", standing(task)
     yield "error", task.error
-    yield "waits for", task.waits_for
+    yield "waits for", task.waits_for.removeprefix("waits for ")
     yield "not before", _at(task.not_before)
     yield "progress", task.progress
     yield "attempt", _attempts(task)

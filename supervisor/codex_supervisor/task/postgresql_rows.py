@@ -89,10 +89,10 @@ class Transaction:
         return await cursor.fetchall() if cursor.description is not None else []
 
     async def insert(
-        self, task_id: str, request: TaskRequest, parents: Sequence[tuple[int, str, TaskState]]
+        self, task_id: str, request: TaskRequest, parents: Sequence[tuple[int, str, TaskStatus]]
     ) -> TaskRecord | None:
         """Write a new task, which comes after `parents` (number, id, state); None where the id was taken meanwhile."""
-        change = rules.submitted([(name, state) for _number, name, state in parents], self.now_ns)
+        change = rules.submitted([(name, status) for _number, name, status in parents], self.now_ns)
         route = await self._route(request.queue, request.labels)
         found = await self.rows(
             "INSERT INTO tasks (id, state, queue, route, priority, blocked, not_before_ns, last_seq, dropped_seq,"
@@ -211,17 +211,17 @@ class Transaction:
         # The parents are older: they are locked first.
         parents = await self.find_locked(encoding.request_from_json(found[0][0]).after)
         row = await self.lock(task_id)
-        change = rules.retried(row.record, [(name, state) for _number, name, state in parents])
+        change = rules.retried(row.record, [(name, status) for _number, name, status in parents])
         await self._set_waits(row.record.number, change.status, parents)
         await self.apply(row, change, answer="")
 
-    async def find_locked(self, task_ids: Iterable[str]) -> list[tuple[int, str, TaskState]]:
-        """Return number, id and state of those tasks that exist, in the order given; they do not end before the
+    async def find_locked(self, task_ids: Iterable[str]) -> list[tuple[int, str, TaskStatus]]:
+        """Return number, id and status of those tasks that exist, in the order given; they do not end before the
         transaction does."""
         found = await self.rows(
-            "SELECT number, id, state FROM tasks WHERE id = ANY(%s) ORDER BY number FOR SHARE", list(task_ids)
+            "SELECT number, id, status FROM tasks WHERE id = ANY(%s) ORDER BY number FOR SHARE", list(task_ids)
         )
-        by_id = {row[1]: (row[0], row[1], TaskState(row[2])) for row in found}
+        by_id = {row[1]: (row[0], row[1], encoding.status_from_json(row[2])) for row in found}
         return [by_id[task_id] for task_id in task_ids if task_id in by_id]
 
     async def read(self, task_id: str) -> TaskRecord:
@@ -393,21 +393,15 @@ class Transaction:
             await self.rows("DELETE FROM waits WHERE parent = %s", parent.number)
             for found in children:
                 child = _row(found)
-                change = self._child_change(child.record, parent)
+                change = rules.parent_ended(child.record.status, parent.id, parent.status, self.now_ns)
                 if change == Change(child.record.status):
                     continue  # it has ended with another of its parents just now
                 record = await self._write(child, change, None)
                 if record.ended:
                     heapq.heappush(to_tell, (record.number, record))
 
-    def _child_change(self, child: TaskRecord, parent: TaskRecord) -> Change:
-        outcome = parent.status.outcome
-        if parent.state is TaskState.DONE or outcome is None:
-            return rules.parent_done(child.status, parent.id)
-        return rules.parent_failed(child.status, parent.id, outcome, parent.status.error, self.now_ns)
-
-    async def _set_waits(self, child: int, status: TaskStatus, parents: Sequence[tuple[int, str, TaskState]]) -> None:
-        for number, name, _state in parents:
+    async def _set_waits(self, child: int, status: TaskStatus, parents: Sequence[tuple[int, str, TaskStatus]]) -> None:
+        for number, name, _status in parents:
             if name in status.blocked_by:
                 await self.rows("INSERT INTO waits (parent, child) VALUES (%s, %s)", number, child)
 

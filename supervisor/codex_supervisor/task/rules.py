@@ -2,7 +2,7 @@
 
 Each takes the task as it is and returns a `Change`: its next status and the events that say so. No rule has a clock or
 does I/O; the engine applies a rule to the row that it has locked and writes what comes out in the same transaction.
-A rule that ends a task sets `ended_ns`; the engine then applies `parent_done` or `parent_failed` to its children.
+A rule that ends a task sets `ended_ns`; the engine then applies `parent_ended` to its children.
 """
 
 from __future__ import annotations
@@ -53,16 +53,17 @@ class Change(msgspec.Struct, frozen=True):
     events: tuple[NewEvent, ...] = ()
 
 
-def submitted(parents: Iterable[tuple[str, TaskState]], now_ns: int) -> Change:
-    """A task is accepted. `parents` are the ids and states of all tasks that it comes after."""
+def submitted(parents: Iterable[tuple[str, TaskStatus]], now_ns: int) -> Change:
+    """A task is accepted. `parents` are all tasks that it comes after."""
     parents = tuple(parents)
-    status = TaskStatus(submitted_ns=now_ns, blocked_by=tuple(name for name, state in parents if not state.ended))
+    blocked_by = tuple(name for name, parent in parents if not parent.state.ended)
+    status = TaskStatus(submitted_ns=now_ns, blocked_by=blocked_by)
     status = replace(status, waits_for=_waits_for(status.blocked_by))
     accepted = NewEvent(EventKind.CHANGED, text=status.waits_for or "accepted", state=TaskState.PENDING)
-    failed = [name for name, state in parents if state.ended and state is not TaskState.DONE]
-    if failed:
-        end = _ended(status, TaskOutcome.PARENT_FAILED, f"task {failed[0]}, which it comes after, failed", now_ns)
-        return Change(end.status, (accepted, *end.events))
+    for name, parent in parents:
+        if parent.state.ended and parent.state is not TaskState.DONE:
+            end = _ended(status, TaskOutcome.PARENT_FAILED, _why_parent_failed(name, parent), now_ns)
+            return Change(end.status, (accepted, *end.events))
     return Change(status, (accepted,))
 
 
@@ -198,10 +199,12 @@ def cancelled(record: TaskRecord, reason: str, now_ns: int) -> Change:
             return Change(status)
 
 
-def parent_done(status: TaskStatus, parent: str) -> Change:
-    """A task that this one comes after succeeded."""
+def parent_ended(status: TaskStatus, parent: str, end: TaskStatus, now_ns: int) -> Change:
+    """A task that this one comes after has ended: this one ends too, or waits for one less."""
     if parent not in status.blocked_by:
         return Change(status)
+    if end.state is not TaskState.DONE:
+        return _ended(status, TaskOutcome.PARENT_FAILED, _why_parent_failed(parent, end), now_ns)
     left = tuple(name for name in status.blocked_by if name != parent)
     text = _waits_for(left)
     return Change(
@@ -210,16 +213,7 @@ def parent_done(status: TaskStatus, parent: str) -> Change:
     )
 
 
-def parent_failed(status: TaskStatus, parent: str, outcome: TaskOutcome, error: str, now_ns: int) -> Change:
-    """A task that this one waits for ended without success, and so does this one."""
-    if parent not in status.blocked_by:
-        return Change(status)
-    # In a long row of tasks each names the one before it, and so on: the text is bounded here.
-    why = f"task {parent}, which it comes after, ended as {outcome}" + (f": {error}" if error else "")
-    return _ended(status, TaskOutcome.PARENT_FAILED, why[:LISTED_CHARS], now_ns)
-
-
-def retried(record: TaskRecord, parents: Iterable[tuple[str, TaskState]]) -> Change:
+def retried(record: TaskRecord, parents: Iterable[tuple[str, TaskStatus]]) -> Change:
     """A person has it tried again, with all its retries, on its own thread. `parents` are those that still exist."""
     status = record.status
     if not status.state.ended or status.state is TaskState.DONE:
@@ -229,7 +223,8 @@ def retried(record: TaskRecord, parents: Iterable[tuple[str, TaskState]]) -> Cha
             next_step="submit a new task" if status.state is TaskState.DONE else "cancel it first, or wait for its end",
         )
     blocked_by = []
-    for name, state in parents:
+    for name, parent in parents:
+        state = parent.state
         if state.ended and state is not TaskState.DONE:
             raise WrongState(
                 what=f"task {record.id} cannot be tried again",
@@ -358,6 +353,12 @@ def _merged(old: TaskResult, new: TaskResult) -> TaskResult:
         worktree=new.worktree or old.worktree,
         diff_path=new.diff_path or old.diff_path,
     )
+
+
+def _why_parent_failed(parent: str, end: TaskStatus) -> str:
+    # In a long row of tasks each names the one before it, and so on: the text is bounded here.
+    why = f"task {parent}, which it comes after, ended as {end.outcome}" + (f": {end.error}" if end.error else "")
+    return why[:LISTED_CHARS]
 
 
 def _waits_for(blocked_by: tuple[str, ...]) -> str:

@@ -50,9 +50,9 @@ class Transaction:
         self.policy = policy
         self.told = Told()
 
-    def insert(self, task_id: str, request: TaskRequest, parents: Sequence[tuple[int, str, TaskState]]) -> TaskRecord:
+    def insert(self, task_id: str, request: TaskRequest, parents: Sequence[tuple[int, str, TaskStatus]]) -> TaskRecord:
         """Write a new task, which comes after `parents` (number, id, state)."""
-        change = rules.submitted([(name, state) for _number, name, state in parents], self.now_ns)
+        change = rules.submitted([(name, status) for _number, name, status in parents], self.now_ns)
         cursor = self.db.execute(
             "INSERT INTO tasks (id, state, queue, priority, labels, blocked, not_before_ns, ended_ns, last_seq,"
             " dropped_seq, event_bytes, request, status, prompt, output_schema, answer)"
@@ -69,7 +69,7 @@ class Transaction:
         )
         assert cursor.lastrowid is not None  # noqa: S101 - a row was inserted
         record = TaskRecord(task_id, cursor.lastrowid, request, TaskStatus())
-        self._set_waits(record.number, change.status, {name: number for number, name, _state in parents})
+        self._set_waits(record.number, change.status, {name: number for number, name, _status in parents})
         return self.apply(Row(record, 0, 0), change)
 
     def load(self, task_id: str) -> Row:
@@ -103,19 +103,19 @@ class Transaction:
             self._tell_children(record)
         return record
 
-    def retry(self, row: Row, parents: Sequence[tuple[int, str, TaskState]]) -> TaskRecord:
+    def retry(self, row: Row, parents: Sequence[tuple[int, str, TaskStatus]]) -> TaskRecord:
         """Make a task pending again."""
-        change = rules.retried(row.record, [(name, state) for _number, name, state in parents])
-        self._set_waits(row.record.number, change.status, {name: number for number, name, _state in parents})
+        change = rules.retried(row.record, [(name, status) for _number, name, status in parents])
+        self._set_waits(row.record.number, change.status, {name: number for number, name, _status in parents})
         return self.apply(row, change, answer="")
 
-    def find(self, task_ids: Iterable[str]) -> list[tuple[int, str, TaskState]]:
-        """Return number, id and state of those tasks that exist, in the order given."""
+    def find(self, task_ids: Iterable[str]) -> list[tuple[int, str, TaskStatus]]:
+        """Return number, id and status of those tasks that exist, in the order given."""
         found = []
         for task_id in task_ids:
-            row = self.db.execute("SELECT number, state FROM tasks WHERE id = ?", (task_id,)).fetchone()
+            row = self.db.execute("SELECT number, status FROM tasks WHERE id = ?", (task_id,)).fetchone()
             if row is not None:
-                found.append((row[0], task_id, TaskState(row[1])))
+                found.append((row[0], task_id, encoding.status_from_json(row[1])))
         return found
 
     def _write(self, row: Row, change: Change, answer: str | None) -> TaskRecord:
@@ -187,18 +187,12 @@ class Transaction:
             self.db.execute("DELETE FROM waits WHERE parent = ?", (parent.number,))
             for (number,) in children:
                 child = self.load_number(number)
-                change = self._child_change(child.record, parent)
+                change = rules.parent_ended(child.record.status, parent.id, parent.status, self.now_ns)
                 if change == Change(child.record.status):
                     continue  # it has ended with another of its parents just now
                 record = self._write(child, change, None)
                 if record.ended:
                     to_tell.append(record)
-
-    def _child_change(self, child: TaskRecord, parent: TaskRecord) -> Change:
-        outcome = parent.status.outcome
-        if parent.state is TaskState.DONE or outcome is None:
-            return rules.parent_done(child.status, parent.id)
-        return rules.parent_failed(child.status, parent.id, outcome, parent.status.error, self.now_ns)
 
     def _set_waits(self, child: int, status: TaskStatus, numbers: dict[str, int]) -> None:
         self.db.executemany(

@@ -54,6 +54,7 @@ async def test_a_child_of_ended_parents_is_decided_at_once(engine: Engine) -> No
     assert (await submit(engine, "a", after=("good",))).status.waits_for == ""
     ended = await submit(engine, "b", after=("good", "bad"))
     assert ended.status.outcome is TaskOutcome.PARENT_FAILED
+    assert ended.status.error == "task bad, which it comes after, ended as refused: the model refused"
     assert (await claim(engine)).id == "a"
 
 

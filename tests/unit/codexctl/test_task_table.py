@@ -82,6 +82,8 @@ def test_an_end_says_what_came_of_it() -> None:
 def test_facts_leave_out_what_is_not_known() -> None:
     bare = dict(facts(Task(id="T-1", state="TASK_STATE_PENDING", spec=TaskSpec(cwd="/w"))))
     assert bare == {"task": "T-1", "state": "PENDING", "directory": "/w"}
+    waiting = Task(id="T-1", state="TASK_STATE_PENDING", waits_for="waits for task T-0")
+    assert dict(facts(waiting))["waits for"] == "task T-0"
     made = task("RUNNING", attempt=3, failures=1, deaths=1)
     assert dict(facts(made))["attempt"] == "3 (1 failed, 1 died)"
     assert dict(facts(made))["lease"] == "expired"

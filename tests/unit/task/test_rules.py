@@ -37,7 +37,7 @@ class OneTask(RuleBasedStateMachine):
         self.ends = 0
         self.retries = 0
         self.tokens = {0}
-        self.take(rules.submitted([("T-0", TaskState.PENDING)], self.now_ns))
+        self.take(rules.submitted([("T-0", TaskStatus())], self.now_ns))
 
     def take(self, change: Change) -> None:
         before = self.record.status
@@ -57,11 +57,12 @@ class OneTask(RuleBasedStateMachine):
 
     @rule()
     def parent_done(self) -> None:
-        self.take(rules.parent_done(self.status, "T-0"))
+        self.take(rules.parent_ended(self.status, "T-0", TaskStatus(TaskState.DONE), self.now_ns))
 
     @rule()
     def parent_failed(self) -> None:
-        self.take(rules.parent_failed(self.status, "T-0", TaskOutcome.FAILED, "why", self.now_ns))
+        failed = TaskStatus(TaskState.ERROR, TaskOutcome.FAILED, "why")
+        self.take(rules.parent_ended(self.status, "T-0", failed, self.now_ns))
 
     @precondition(lambda self: rules.claimable(self.status, self.now_ns))
     @rule(worker=st.sampled_from([ALICE, BOB]))
