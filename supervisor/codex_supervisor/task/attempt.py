@@ -285,9 +285,7 @@ class Attempt:
         if isinstance(cwd, _Ended):
             raise cwd
         _, goes_on, notice = self._prompt()
-        if notice:
-            warning = turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=notice))
-            self._reporter.add(NewEvent(EventKind.ITEM, item=warning.SerializeToString()))
+        self._warn(notice)
         link = TaskLink(record.id, self.claim.token, record.status.deaths)
         name = instance_name(link)
         await self._note(Note(instance=name))
@@ -307,6 +305,12 @@ class Attempt:
                 task=link,
             )
         )
+
+    def _warn(self, sentence: str) -> None:
+        """Tell people, in the task's events."""
+        if sentence:
+            warning = turns_pb2.TurnEvent(warning=turns_pb2.Warning(message=sentence))
+            self._reporter.add(NewEvent(EventKind.ITEM, item=warning.SerializeToString()))
 
     async def _set_up(self) -> Path | _Ended:
         """Return where the attempt works, or how it ends because that cannot be."""
@@ -330,6 +334,9 @@ class Attempt:
             return _Ended(TaskOutcome.SETUP, f"the worktree could not be made: {error}")
         except (CodexError, OSError) as error:
             return _Ended(TaskOutcome.SETUP, str(error))
+        if made.left_out:
+            files = "a file" if made.left_out == 1 else f"{made.left_out} files"
+            self._warn(f"the worktree has the last commit: {files} changed or not added since then, left out")
         result = msgspec.structs.replace(record.status.result, branch=made.branch, worktree=str(made.directory))
         await self._note(Note(result=result))
         self._reporter.before = result

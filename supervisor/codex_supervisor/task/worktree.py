@@ -43,6 +43,9 @@ class Worktree:
     branch: str
     directory: Path
     cwd: Path
+    left_out: int = 0
+    """How many files of the repository it does not have as they are there: changed, or not added. 0 where it was made
+    before."""
 
 
 async def make_worktree(
@@ -76,12 +79,14 @@ async def make_worktree(
         await _add(top, directory, branch, environ)
     inside = directory / below
     if not await asyncio.to_thread(inside.is_dir):
+        if not known:
+            await remove_worktree(directory, environ)
         raise NotFound(
             what=f"the worktree has no directory {below}",
             why="it is not part of the last commit",
             next_step="commit it, or submit the task from another directory",
         )
-    return Worktree(branch, directory, inside)
+    return Worktree(branch, directory, inside, 0 if known else await _changes(top, environ))
 
 
 async def _toplevel(cwd: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
@@ -130,6 +135,13 @@ async def _add(top: Path, directory: Path, branch: str, environ: Mapping[str, st
             await _git(top, environ, "worktree", "prune")
             await _git(top, environ, "branch", "--quiet", "-D", branch)
         raise
+
+
+async def _changes(top: Path, environ: Mapping[str, str]) -> int:
+    try:
+        return (await _git(top, environ, "status", "--porcelain")).count("\n")
+    except CodexError:
+        return 0  # a repository so large that git takes long; it is said for people only
 
 
 async def _has_branch(top: Path, branch: str, environ: Mapping[str, str]) -> bool:

@@ -115,6 +115,7 @@ async def test_a_task_has_a_worktree_of_its_own(real: RunningSupervisor, stub_mo
     repository = tmp_path / "repo"
     repository.mkdir()
     make_repository(repository)
+    (repository / "not-added").touch()
     stub_model.script(Patch("*** Begin Patch\n*** Add File: new.txt\n+hello\n*** End Patch"))
     stub_model.script(Text("done"))
     await submit(real, "do it", worktree=True, cwd=str(repository))
@@ -124,6 +125,12 @@ async def test_a_task_has_a_worktree_of_its_own(real: RunningSupervisor, stub_mo
     assert (tree / "new.txt").read_text() == "hello\n"
     assert list(task.result.files_changed) == ["new.txt"]
     assert not (repository / "new.txt").exists()
+    warnings = [
+        event.item.event.warning.message  # type: ignore[attr-defined]
+        for event in await events(real)
+        if event.item.event.HasField("warning")
+    ]
+    assert warnings == ["the worktree has the last commit: a file changed or not added since then, left out"]
     assert (repository / ".codex/tasks/T-1.json").exists()
     await real.client.tasks.Prune(tasks_pb2.PruneTasksRequest(ids=["T-1"]), timeout=20)
     await submit(real, "do nothing", "T-2", worktree=True, cwd=str(repository))

@@ -64,6 +64,24 @@ async def test_a_task_gets_a_tree_and_a_branch(repository: Path, folder: Path, e
     assert (made.cwd / "file").read_text() == "two\n", "the next attempt goes on in it"
 
 
+async def test_what_is_not_committed_is_counted(repository: Path, folder: Path, environ: dict[str, str]) -> None:
+    assert (await make_worktree(folder, "T-1", repository, environ)).left_out == 0
+    (repository / "sub/file").write_text("two\n")
+    (repository / "new").touch()
+    made = await make_worktree(folder, "T-2", repository / "sub", environ)
+    assert (made.left_out, (made.cwd / "file").read_text()) == (2, "one\n")
+
+
+async def test_a_directory_that_is_not_committed_leaves_nothing(
+    repository: Path, folder: Path, environ: dict[str, str]
+) -> None:
+    (repository / "later").mkdir()
+    with pytest.raises(NotFound, match="no directory later"):
+        await make_worktree(folder, "T-1", repository / "later", environ)
+    assert git(repository, "branch", "--list", "codex/*") == ""
+    assert git(repository, "worktree", "list").count("\n") == 1
+
+
 async def test_one_without_work_is_removed(repository: Path, folder: Path, environ: dict[str, str]) -> None:
     made = await make_worktree(folder, "T-1", repository, environ)
     assert await remove_worktree(made.directory, environ)
