@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.codex_home import codex_home_below
-from tests.support.user_manager import UserManager, user_manager
+from tests.support.user_manager import BIN, AtATerminal, UserManager, user_manager
 from tests.support.waiting import wait_for_sync
 
 __all__ = ["user_manager"]
@@ -21,25 +20,10 @@ __all__ = ["user_manager"]
 pytestmark = pytest.mark.real_systemd
 
 UNIT = "codex-supervisor.service"
-BIN = Path(sys.executable).parent
 
 
-class Person:
-    """Types commands in a login session of the user manager."""
-
-    def __init__(self, manager: UserManager) -> None:
-        self.manager = manager
-        self.environ = {"PATH": f"{BIN}:{os.environ['PATH']}"}
-
-    def tries(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command that may fail."""
-        return self.manager.run(*argv, check=False, environ=self.environ)
-
-    def types(self, *argv: str) -> str:
-        """Run a command that must not fail, and return what it printed."""
-        ended = self.tries(*argv)
-        assert ended.returncode == 0, f"{argv}: {ended.stdout}{ended.stderr}"
-        return ended.stdout
+class Person(AtATerminal):
+    """Installs the supervisor, and looks after it."""
 
     def status(self) -> dict[str, object]:
         """What `codex-supervisor status` says."""

@@ -21,6 +21,7 @@ from tests.support.codex_home import short_private_dir
 from tests.support.missing import leave_out
 from tests.support.waiting import wait_for_sync
 
+BIN = Path(sys.executable).parent
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUPS = Path("/sys/fs/cgroup")
 TIMEOUT_S = 30.0
@@ -86,6 +87,24 @@ class UserManager:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "test.conf").write_text(text)
         self.systemctl("daemon-reload")
+
+
+class AtATerminal:
+    """A person who types commands in a login session of the user manager."""
+
+    def __init__(self, manager: UserManager) -> None:
+        self.manager = manager
+        self.environ = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def tries(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail."""
+        return self.manager.run(*argv, check=False, environ=self.environ)
+
+    def types(self, *argv: str) -> str:
+        """Run a command that must not fail, and return what it printed."""
+        ended = self.tries(*argv)
+        assert ended.returncode == 0, f"{argv}: {ended.stdout}{ended.stderr}"
+        return ended.stdout
 
 
 def _missing() -> str:

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import yaml
 
 from tests.support.codex_home import REPOSITORY
 from tests.support.stub_upstream import StubUpstream
-from tests.support.user_manager import UserManager, user_manager
+from tests.support.user_manager import BIN, AtATerminal, UserManager, user_manager
 from tests.support.waiting import wait_for, wait_for_sync
 
 __all__ = ["user_manager"]
@@ -26,29 +24,17 @@ __all__ = ["user_manager"]
 pytestmark = pytest.mark.real_systemd
 
 UNIT = "codex-gateway.service"
-BIN = Path(sys.executable).parent
 CHAT = {"model": "stub", "messages": [{"role": "user", "content": "hello"}]}
 
 
-class Person:
-    """Types commands in a login session of the user manager."""
+class Person(AtATerminal):
+    """Installs the gateway, and looks after it."""
 
     def __init__(self, manager: UserManager) -> None:
-        self.manager = manager
-        self.environ = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+        super().__init__(manager)
         self.config = manager.home / ".config/codex-gateway/config.yaml"
         self.state_dir = manager.home / ".local/state/codex-gateway"
         self.address = Path(manager.environ["XDG_RUNTIME_DIR"]) / "codex-gateway/address"
-
-    def tries(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command that may fail."""
-        return self.manager.run(*argv, check=False, environ=self.environ)
-
-    def types(self, *argv: str) -> str:
-        """Run a command that must not fail, and return what it printed."""
-        ended = self.tries(*argv)
-        assert ended.returncode == 0, f"{argv}: {ended.stdout}{ended.stderr}"
-        return ended.stdout
 
     def configures(self, *endpoints: dict[str, Any], **sections: Any) -> None:
         """Write the configuration file."""

@@ -18,6 +18,7 @@ from codex_gateway.config.reading import load_config
 from codex_gateway.gateway import Gateway
 from codex_gateway.paths import GatewayPaths
 
+from tests.support.codex_home import CodexHome
 from tests.support.stub_upstream import StubUpstream
 
 
@@ -133,6 +134,21 @@ async def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> N
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
         await asyncio.sleep(0.005)
+
+
+async def codex_exec(codex: Path, home: CodexHome, prompt: str) -> bytes:
+    """Run `codex exec` to its good end; the events that it printed as JSON lines."""
+    arguments = ("exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access")
+    process = await asyncio.create_subprocess_exec(
+        *(str(codex), *arguments, "-C", str(home.workspace), prompt),
+        env=home.environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors.decode()[-2000:] + said.decode()[-2000:]
+    return said
 
 
 def events(data: bytes) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from aiohttp import web
 from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 
+from tests.integration.gateway.conftest import codex_exec
 from tests.support.codex_home import CodexHome
 from tests.support.dialect_streams import call, chat_stream, completion, message, messages_stream
 
@@ -87,16 +87,7 @@ async def test_a_turn_with_a_parallel_pair_and_a_patch(
     dialect: Dialect, converting: Converting, codex_home: CodexHome, real_codex: Path
 ) -> None:
     converting.dialect = dialect
-    arguments = ("exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access")
-    process = await asyncio.create_subprocess_exec(
-        *(str(real_codex), *arguments, "-C", str(codex_home.workspace), "make it"),
-        env=codex_home.environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    said, errors = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, errors.decode()[-2000:] + said.decode()[-2000:]
+    said = await codex_exec(real_codex, codex_home, "make it")
     events = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
     items = [event["item"] for event in events if event["type"] == "item.completed"]
     assert [item["text"] for item in items if item["type"] == "agent_message"] == ["I make it.", "It is made."]

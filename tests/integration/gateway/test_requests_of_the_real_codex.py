@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from codex_gateway.dialect.convert import Dialect, Facts, convert_request
 from codex_gateway.dialect.neutral import ToolKind
 from codex_gateway.dialect.tokens import count_tokens
 
+from tests.integration.gateway.conftest import codex_exec
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Command, Patch, Reasoning, Text
 from tests.support.sdk_params import assert_valid
@@ -26,16 +26,7 @@ async def request_of_codex(codex_home: CodexHome, stub_model: StubModel, real_co
     stub_model.script(Reasoning(("thinking",)), Command("echo one"), Command("echo two"))
     stub_model.script(Patch(PATCH))
     stub_model.script(Text("done"))
-    arguments = ("exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access")
-    process = await asyncio.create_subprocess_exec(
-        *(str(real_codex), *arguments, "-C", str(codex_home.workspace), "make it"),
-        env=codex_home.environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, errors.decode()[-2000:]
+    await codex_exec(real_codex, codex_home, "make it")
     return stub_model.requests[-1].body
 
 
