@@ -9,14 +9,13 @@ import pytest
 from codex_control.v1 import instances_pb2, outcome_pb2, turns_pb2
 
 from tests.faults.conftest import Supervise
-from tests.faults.watching import asking
+from tests.faults.watching import asking, wait_for_rollout
 from tests.support.fake_codex.knobs import Knobs, Stage
 from tests.support.fake_codex.place import FakeCodex
 from tests.support.fake_codex.threads import DIRECTORY
 from tests.support.model_script import EndText, Text
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, ref
-from tests.support.waiting import wait_for
 
 # With a command and an approval, so that every stage is reached.
 KNOBS = {"approval": "command", "command": "true", "starts": (1,)}
@@ -108,11 +107,7 @@ async def test_the_real_codex_killed_when_all_is_said_and_done(
         os.kill(supervisor.pid, signal.SIGSTOP)
         gate.release()
         thread = asked.events[-1].started.thread_id
-        rollouts = supervisor.home.codex_home / "sessions"
-        await wait_for(
-            lambda: any("task_complete" in path.read_text() for path in rollouts.rglob(f"*{thread}*.jsonl")),
-            what="Codex to have written the end",
-        )
+        await wait_for_rollout(supervisor, thread, "task_complete")
         os.kill(child, signal.SIGKILL)
         os.kill(supervisor.pid, signal.SIGCONT)
         turn = await asked.turn()

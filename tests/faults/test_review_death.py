@@ -3,70 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from codex_control.v1 import instances_pb2, outcome_pb2, turns_pb2
 
-from tests.faults.watching import child_pid, kill_child
+from tests.faults.watching import child_pid, kill_child, recorded_turn, reviewing
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Command, Text
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, ref, supervisor_of
 from tests.support.waiting import wait_for
-
-
-@dataclass
-class Reviewing:
-    """A review whose events are collected."""
-
-    request: turns_pb2.ReviewRequest
-    events: list[turns_pb2.TurnEvent] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
-
-    async def turn(self) -> turns_pb2.Turn:
-        """Wait for the end, and return the record."""
-        assert self.task is not None
-        await asyncio.wait_for(asyncio.shield(self.task), 40)
-        return self.events[-1].ended.turn
-
-    def reports(self) -> list[turns_pb2.RecoveryReport]:
-        """The recovery reports so far."""
-        return [event.recovery for event in self.events if event.HasField("recovery")]
-
-
-@asynccontextmanager
-async def reviewing(supervisor: RunningSupervisor) -> AsyncIterator[Reviewing]:
-    """Have the working tree reviewed, and collect the events while the block runs."""
-    client = supervisor.client
-    asked = Reviewing(
-        turns_pb2.ReviewRequest(instance=ref("main"), request_id=str(uuid.uuid4()), cwd=client.cwd, focus="locks")
-    )
-    call = client.turns.Review(asked.request)
-
-    async def collect() -> None:
-        async for answer in call:
-            asked.events.append(answer.event)
-
-    asked.task = asyncio.create_task(collect())
-    try:
-        yield asked
-    finally:
-        asked.task.cancel()
-        await asyncio.gather(asked.task, return_exceptions=True)
-
-
-async def attached(supervisor: RunningSupervisor, request_id: str) -> turns_pb2.Turn:
-    """The record of a turn, once it has ended."""
-    request = turns_pb2.AttachRequest(turn_id=request_id)
-    events = [answer.event async for answer in supervisor.client.turns.Attach(request, timeout=40)]
-    assert [event.HasField("ended") for event in events].count(True) == 1
-    turn: turns_pb2.Turn = events[-1].ended.turn
-    return turn
 
 
 @pytest.mark.parametrize("policy", [instances_pb2.ON_INTERRUPTED_CONTINUE, instances_pb2.ON_INTERRUPTED_REPLAY])
@@ -127,7 +74,7 @@ async def test_a_review_outlives_its_supervisor(supervisor: RunningSupervisor, s
         assert await child_pid(supervisor) == child, "the child was adopted"
         await wait_for_log(supervisor, "child_adopted")
     gate.release()
-    turn = await attached(supervisor, asked.request.request_id)
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
     assert (turn.answer, turn.recoveries) == ("the whole review", 0)
     assert ["echo looked" in command.command for command in turn.commands] == [True]
@@ -153,7 +100,7 @@ async def test_a_review_that_ended_without_a_supervisor_is_recorded(
         # Codex itself writes the review down.
         await wait_for(lambda: any("ExitedReviewMode" in p.read_text() for p in rollouts.rglob("*.jsonl")), 20)
         await supervisor.start()
-    turn = await attached(supervisor, asked.request.request_id)
+    turn = await recorded_turn(supervisor, asked.request.request_id)
     assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
     assert (turn.answer, turn.recoveries) == ("the whole review", 0)
     assert stub_model.received == 1
@@ -195,7 +142,7 @@ async def test_killed_at_the_moment_of_sending_it_has_one_outcome(
         # Codex has the review, and nobody wrote its id down: the running one is followed.
         await wait_for_log(supervisor, "turn_looked_up")
         gate.release()
-        turn = await attached(supervisor, asked.request.request_id)
+        turn = await recorded_turn(supervisor, asked.request.request_id)
         assert turn.outcome == outcome_pb2.OUTCOME_COMPLETED, turn.error
         assert turn.answer == "the whole review"
         assert stub_model.received == 1, "nothing was asked twice"

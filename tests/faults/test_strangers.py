@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from codex_control.service.clock import SystemClock
-from codex_control.v1 import outcome_pb2, turns_pb2
+from codex_control.v1 import outcome_pb2
 from codex_supervisor.child.processes import read_process
 from codex_supervisor.store.records import ChildRecord
 from codex_supervisor.store.store import Store
 
-from tests.faults.watching import asking, child_pid, is_running, processes_with
+from tests.faults.watching import asking, child_pid, is_running, processes_with, recorded_turn
 from tests.support.model_script import Text
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor
@@ -47,15 +47,6 @@ async def change_child(supervisor: RunningSupervisor, change: Callable[[ChildRec
         await store.save_child(change(record))
     finally:
         await store.close()
-
-
-async def recorded_turn(supervisor: RunningSupervisor, turn: str) -> turns_pb2.Turn:
-    """Wait for the outcome."""
-    last: turns_pb2.TurnEvent | None = None
-    async for answer in supervisor.client.turns.Attach(turns_pb2.AttachRequest(turn_id=turn), timeout=40):
-        last = answer.event
-    assert last is not None
-    return last.ended.turn
 
 
 @pytest.mark.parametrize("same_tick", [False, True], ids=["another start time", "the same clock tick"])

@@ -17,7 +17,7 @@ from codex_control.v1 import tasks_pb2
 
 from tests.faults.conftest import Supervise
 from tests.faults.test_resources import full, small_disk  # noqa: F401 (a fixture)
-from tests.faults.watching import is_running, processes_with
+from tests.faults.watching import is_running, processes_with, wait_for_rollout
 from tests.integration.task.running import QUICK, ended, events, get, mirrored, said, state_file, submit
 from tests.support.codex_home import CodexHome
 from tests.support.fake_codex.knobs import Knobs, Stage
@@ -138,12 +138,7 @@ async def test_a_task_that_ended_while_nobody_listened(supervisor: RunningSuperv
     thread = (await wait_for_thread(supervisor)).thread_id
     await supervisor.kill()
     gate.release()
-    rollouts = supervisor.home.codex_home / "sessions"
-
-    def written() -> bool:
-        return any("said to nobody" in path.read_text() for path in rollouts.rglob(f"*{thread}*.jsonl"))
-
-    await wait_for(written, what="Codex to have written the answer")
+    await wait_for_rollout(supervisor, thread, "said to nobody")
     await supervisor.start()
     task = await ended(supervisor)
     assert (task.state, task.result.answer, task.attempt) == (tasks_pb2.TASK_STATE_DONE, "said to nobody", 1)

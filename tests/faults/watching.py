@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from codex_control.v1 import turns_pb2
 
-from tests.support.supervisor import RunningSupervisor
+from tests.support.supervisor import RunningSupervisor, ref
 from tests.support.waiting import wait_for
 
 
 @dataclass
 class Asked:
-    """An ask whose events are collected while the test does something else."""
+    """An ask or a review whose events are collected while the test does something else."""
 
-    request: turns_pb2.AskRequest
+    request: turns_pb2.AskRequest | turns_pb2.ReviewRequest
     events: list[turns_pb2.TurnEvent] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
@@ -55,9 +57,22 @@ async def asking(
     supervisor: RunningSupervisor, prompt: str, instance: str = "main", **more: object
 ) -> AsyncIterator[Asked]:
     """Ask, and collect the events while the block runs."""
-    asked = Asked(supervisor.client.request(prompt, instance, **more))
-    call = supervisor.client.turns.Ask(asked.request)
+    request = supervisor.client.request(prompt, instance, **more)
+    async with _collecting(Asked(request), supervisor.client.turns.Ask(request)) as asked:
+        yield asked
 
+
+@asynccontextmanager
+async def reviewing(supervisor: RunningSupervisor) -> AsyncIterator[Asked]:
+    """Have the working tree reviewed, and collect the events while the block runs."""
+    client = supervisor.client
+    request = turns_pb2.ReviewRequest(instance=ref("main"), request_id=str(uuid.uuid4()), cwd=client.cwd, focus="locks")
+    async with _collecting(Asked(request), client.turns.Review(request)) as asked:
+        yield asked
+
+
+@asynccontextmanager
+async def _collecting(asked: Asked, call: AsyncIterable[Any]) -> AsyncIterator[Asked]:
     async def collect() -> None:
         async for answer in call:
             asked.events.append(answer.event)
@@ -68,6 +83,24 @@ async def asking(
     finally:
         asked.task.cancel()
         await asyncio.gather(asked.task, return_exceptions=True)
+
+
+async def recorded_turn(supervisor: RunningSupervisor, turn: str) -> turns_pb2.Turn:
+    """The record of a turn, by its id or its request's, once it has ended."""
+    request = turns_pb2.AttachRequest(turn_id=turn)
+    events = [answer.event async for answer in supervisor.client.turns.Attach(request, timeout=40)]
+    assert [event.HasField("ended") for event in events].count(True) == 1
+    found: turns_pb2.Turn = events[-1].ended.turn
+    return found
+
+
+async def wait_for_rollout(supervisor: RunningSupervisor, thread: str, text: str) -> None:
+    """Wait until Codex has written `text` into the file of a thread."""
+    rollouts = supervisor.home.codex_home / "sessions"
+    await wait_for(
+        lambda: any(text in path.read_text() for path in rollouts.rglob(f"*{thread}*.jsonl")),
+        what=f"Codex to have written {text!r}",
+    )
 
 
 async def child_pid(supervisor: RunningSupervisor, instance: str = "main") -> int:
