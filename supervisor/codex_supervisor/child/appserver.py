@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 import websockets.asyncio.client
 from codex_control import __version__
-from codex_control.errors import ChildFailed, CodexError, Exit, LimitExceeded, TimedOut
+from codex_control.errors import ChildFailed, LimitExceeded, TimedOut
 from codex_control.paths import checked_socket_path
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -34,6 +34,7 @@ from codex_supervisor.child.protocol import (
     OtherRequest,
     ServerRequest,
 )
+from codex_supervisor.child.requests import AppServerError
 
 _log = logging.getLogger(__name__)
 
@@ -53,20 +54,6 @@ _LOGGED_MALFORMED = 20
 
 # JSON-RPC 2.0, section 5.1.
 METHOD_NOT_FOUND = -32601
-
-
-class AppServerError(CodexError):
-    """Codex refused a request."""
-
-    reason = "CODEX_REFUSED"
-    status = "FAILED_PRECONDITION"
-    exit_code = Exit.FAILED
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        self.code = code
-        self.message = message
-        self.data = data
-        super().__init__("Codex refused the request", why=message.rstrip("."))
 
 
 class _WireError(msgspec.Struct, frozen=True):

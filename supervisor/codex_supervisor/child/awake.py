@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.cgroups import killed_for_memory, limit_memory, memory_of
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.processes import ResourceSample
 from codex_supervisor.child.spawn import ChildProcess
 from codex_supervisor.store.records import ChildRecord
+
+if TYPE_CHECKING:
+    from codex_supervisor.child.appserver import AppServer
 
 
 @dataclass(slots=True)

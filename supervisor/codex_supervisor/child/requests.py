@@ -10,8 +10,23 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from codex_control.errors import CodexError, Exit
 
 from codex_supervisor.child.conversation import In, Out, Thread, Turn
+
+
+class AppServerError(CodexError):
+    """Codex refused a request."""
+
+    reason = "CODEX_REFUSED"
+    status = "FAILED_PRECONDITION"
+    exit_code = Exit.FAILED
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        self.code = code
+        self.message = message
+        self.data = data
+        super().__init__("Codex refused the request", why=message.rstrip("."))
 
 
 class Empty(In, frozen=True):

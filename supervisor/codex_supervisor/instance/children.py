@@ -15,7 +15,6 @@ from pathlib import Path
 from codex_control.errors import ChildFailed, CodexError
 from codex_control.paths import make_private_dir
 
-from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.cgroups import make_group, remove_group
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
@@ -98,6 +97,9 @@ async def bring_up(
     on_spawned(process, record)
     # Written while Codex starts: the two take the same time, and neither waits for the other.
     saved = asyncio.gather(house.store.save_child(record))
+    # While Codex starts, and not before the service does: 18 ms and 3 MB, websockets and what they bring.
+    from codex_supervisor.child.appserver import AppServer
+
     try:
         server = await AppServer.connect(
             socket,
@@ -130,6 +132,8 @@ async def adopt_child(
 ) -> AwakeChild:
     """Take over the child that `record` names. Raises `ChildFailed` where it is not there, or does not answer."""
     process = adopt(record, stderr_log=stderr_log(house, record.instance))
+    from codex_supervisor.child.appserver import AppServer
+
     try:
         server = await AppServer.connect(
             Path(record.socket),

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from codex_control.errors import BadInput, ChildFailed, NotFound
 from codex_control.service.clock import Clock
@@ -16,11 +17,13 @@ from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child import server_requests as asked
-from codex_supervisor.child.appserver import AppServer
 from codex_supervisor.child.conversation import Out
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config.turns import ApprovalPolicy
 from codex_supervisor.turn.messages import timestamp
+
+if TYPE_CHECKING:
+    from codex_supervisor.child.appserver import AppServer
 
 _DECISION_WORDS: Mapping[turns_pb2.Decision, str] = {
     turns_pb2.DECISION_ACCEPT: "accept",

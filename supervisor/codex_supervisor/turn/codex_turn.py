@@ -15,10 +15,10 @@ from codex_control.service.clock import Clock
 
 from codex_supervisor.child import notifications as told
 from codex_supervisor.child import requests
-from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.conversation import RequestId, Turn
 from codex_supervisor.child.notifications import Notification
+from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.turn.threads import REQUEST_TIMEOUT_S
 
 _log = logging.getLogger(__name__)

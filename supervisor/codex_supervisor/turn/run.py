@@ -26,10 +26,10 @@ from codex_control.errors import (
 )
 from codex_control.v1 import turns_pb2
 
-from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.notifications import Notification, TokenUsageBreakdown
+from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.child.server_requests import ServerRequest
 from codex_supervisor.config.choosing import profile
 from codex_supervisor.config.profiles import Profile

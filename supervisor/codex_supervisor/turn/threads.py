@@ -14,9 +14,9 @@ import msgspec
 from codex_control.errors import CodexError, Exit
 
 from codex_supervisor.child import requests
-from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.gateway import PROVIDER
+from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.config.children import Provider
 from codex_supervisor.config.profiles import Profile
 from codex_supervisor.house import House

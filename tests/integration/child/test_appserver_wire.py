@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from codex_control.errors import ChildFailed, LimitExceeded, TimedOut
 from codex_supervisor.child import protocol
-from codex_supervisor.child.appserver import MAX_PENDING_REQUESTS, AppServer, AppServerError
+from codex_supervisor.child.appserver import MAX_PENDING_REQUESTS, AppServer
 from codex_supervisor.child.exitwatch import ExitStatus
+from codex_supervisor.child.requests import AppServerError
 from websockets.asyncio.server import ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed
 

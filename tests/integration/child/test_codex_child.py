@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from codex_control.errors import ChildFailed, CodexUnusable
 from codex_supervisor.child import protocol
-from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.identity import find_by_token, verify
 from codex_supervisor.child.locate import CodexBinary
+from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.child.spawn import ChildSpec, adopt, remove_socket, spawn
 
 from tests.integration.child.conftest import Child, Start

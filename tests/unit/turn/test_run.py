@@ -16,12 +16,12 @@ from codex_control.paths import Paths
 from codex_control.service.clock import SystemClock
 from codex_control.service.owned_tasks import TaskSet
 from codex_control.v1 import turns_pb2
-from codex_supervisor.child.appserver import AppServerError
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.exitwatch import ExitStatus
 from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.notifications import TokenUsageBreakdown, TurnCompletedNotification
+from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.config.model import Config
 from codex_supervisor.house import House
 from codex_supervisor.metrics import Metrics
