@@ -124,12 +124,11 @@ class Tokens:
                         why=f"its mode is {stat.S_IMODE(status.st_mode):04o}",
                         next_step=f"run `chmod 600 {self.file}`",
                     )
-                tokens = msgspec.json.decode(opened.read(_MAX_FILE_BYTES), type=_File).tokens
-        except (OSError, msgspec.MsgspecError) as error:
+                self._take(msgspec.json.decode(opened.read(_MAX_FILE_BYTES), type=_File).tokens)
+        except (OSError, ValueError) as error:  # what msgspec and bytes.fromhex raise are ValueErrors
             raise UnsafePath(
                 f"{self.file} cannot be read", why=str(error), next_step="move it away, and new tokens will be made"
             ) from error
-        self._take(tokens)
         self._stamp = stamp
         return True
 
@@ -244,5 +243,5 @@ class Tokens:
         self._stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
 
     def _take(self, tokens: tuple[Token, ...]) -> None:
-        self._all = tokens
         self._by_digest = {bytes.fromhex(token.sha256): token for token in tokens if not token.revoked_ns}
+        self._all = tokens

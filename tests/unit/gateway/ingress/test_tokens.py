@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_of_two_that_change_the_list_neither_loses_the_others_change(tokens: Tok
     assert "codex" not in there
     with pytest.raises(NotFound):
         other.revoke("codex")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: "", lambda text: text[:-40], lambda text: text.replace('"sha256": "', '"sha256": "z')]
+)
+def test_a_damaged_list_takes_no_token_away(tokens: Tokens, damage: Callable[[str], str]) -> None:
+    text = tokens.text_of("codex")
+    tokens.file.write_text(damage(tokens.file.read_text()))
+    for _ in range(2):
+        with pytest.raises(UnsafePath, match="cannot be read"):
+            tokens.reload()
+    assert tokens.check(text) is not None
 
 
 def test_a_directory_that_is_gone_takes_no_token_away(tokens: Tokens) -> None:
