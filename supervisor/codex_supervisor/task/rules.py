@@ -250,6 +250,17 @@ def retried(record: TaskRecord, parents: Iterable[tuple[str, TaskStatus]]) -> Ch
     )
 
 
+def moved(status: TaskStatus, by_ns: int) -> TaskStatus:
+    """The engine's clock was set: what is to come moves with it, what has been stays as it was told."""
+    lease = status.lease
+    return replace(
+        status,
+        not_before_ns=status.not_before_ns + by_ns if status.not_before_ns else 0,
+        deadline_ns=None if status.deadline_ns is None else status.deadline_ns + by_ns,
+        lease=None if lease is None else replace(lease, expires_ns=lease.expires_ns + by_ns),
+    )
+
+
 def retry_delay_s(failures: int, policy: Policy, fraction: float) -> float:
     """Exponential back-off with full jitter before the next attempt; `fraction` is random in [0, 1)."""
     return fraction * min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(failures, 30))

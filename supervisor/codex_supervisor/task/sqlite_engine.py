@@ -1,11 +1,13 @@
 """The embedded engine: tasks in an SQLite database of their own, nothing to start.
 
-One supervisor uses it at a time (its lock says so), so its leases run on a clock without jumps: the wall clock as it
-was at the opening, and the monotonic one from there. Claims of an earlier run are found by `take_over`.
+One supervisor uses it at a time (its lock says so), so its time limits and back-offs run on a clock without jumps: the
+monotonic one. What it tells is the wall clock's time: where that is set, or the machine has slept, ours is set too, and
+what is to come moves with it. Claims of an earlier run are found by `take_over`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from codex_control.database.opening import LOCK_WAIT_S, open_for_reading, open_for_writing, opened_thoroughly
+from codex_control.database.opening import LOCK_WAIT_S, open_for_writing
+from codex_control.database.pair import start_pair
 from codex_control.database.reader import Reader
 from codex_control.database.writer import Writer
 from codex_control.service.clock import Clock
@@ -54,6 +57,9 @@ _PRUNED_AT_ONCE = 50
 # Free pages given back to the file system with each of those transactions; 4 MiB in pages of 4 KiB.
 _FREED_PAGES = 1024
 
+# The clock is set where it differs from the wall clock by more.
+_JUMP_NS = NS
+
 # Every query over many tasks names its index: without statistics SQLite takes the one on the state, and then sorts all
 # tasks that wait.
 
@@ -83,6 +89,7 @@ class SqliteEngine:
         self._clock = clock
         self._policy = policy
         self._base_ns = clock.wall_ns() - int(clock.monotonic() * NS)
+        self._setting = asyncio.Lock()
         self._calls = TaskSet(lambda error: _log.critical("task_engine_failed", exc_info=error))
 
     def __repr__(self) -> str:
@@ -110,14 +117,7 @@ class SqliteEngine:
             quarantined.append(moved)
             return db
 
-        writer = Writer(path, lambda: opened_thoroughly(path, connect), clock=clock, on_commit=on_commit)
-        await writer.start()
-        reader = Reader(path, lambda: open_for_reading(path, lock_wait_s=lock_wait_s))
-        try:
-            await reader.start()
-        except BaseException:
-            await writer.close()
-            raise
+        writer, reader = await start_pair(path, connect, clock=clock, lock_wait_s=lock_wait_s, on_commit=on_commit)
         engine = cls(path, writer, reader, clock, policy or Policy())
         engine.quarantined = quarantined[-1]
         return engine
@@ -434,7 +434,21 @@ class SqliteEngine:
         # To the end also where the caller is cancelled: what is committed is told.
         return await self._calls.to_the_end(self._write_and_tell(work, durable, cost_bytes), f"task {name}")
 
+    def _jump_ns(self) -> int:
+        jump_ns = self._clock.wall_ns() - self._now_ns()
+        return jump_ns if abs(jump_ns) > _JUMP_NS else 0
+
+    async def _set_clock(self) -> None:
+        async with self._setting:
+            if jump_ns := self._jump_ns():
+                _log.info("task_clock_set", extra={"by_s": jump_ns / NS})
+                await self._writer.call(lambda db: Transaction(db, self._now_ns(), self._policy).move(jump_ns))
+                self._base_ns += jump_ns
+
     async def _write_and_tell(self, work: Callable[[Transaction], T], durable: bool, cost_bytes: int) -> T:
+        if self._jump_ns():
+            await self._set_clock()
+
         def run(db: sqlite3.Connection) -> tuple[T, Told]:
             transaction = Transaction(db, self._now_ns(), self._policy)
             return work(transaction), transaction.told

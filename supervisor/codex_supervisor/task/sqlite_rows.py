@@ -109,6 +109,15 @@ class Transaction:
         self._set_waits(row.record.number, change.status, {name: number for number, name, _status in parents})
         return self.apply(row, change, answer="")
 
+    def move(self, by_ns: int) -> None:
+        """Move the times to come of all tasks: the clock was set."""
+        numbers = self.db.execute(
+            "SELECT number FROM tasks INDEXED BY tasks_by_state WHERE state IN ('PENDING', 'RUNNING')"
+        ).fetchall()
+        for (number,) in numbers:
+            row = self.load_number(number)
+            self.apply(row, Change(rules.moved(row.record.status, by_ns)))
+
     def find(self, task_ids: Iterable[str]) -> list[tuple[int, str, TaskStatus]]:
         """Return number, id and status of those tasks that exist, in the order given."""
         found = []

@@ -8,9 +8,11 @@ import stat
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from codex_control.errors import LimitExceeded, StoreUnavailable
 from codex_supervisor.task.records import AttemptEnd, Claim, Note, TaskOutcome, TaskRequest, TaskState, Worker
+from codex_supervisor.task.rules import NS
 from codex_supervisor.task.sqlite_engine import SqliteEngine
 
 from tests.support.turning_clock import TurningClock
@@ -84,6 +86,28 @@ async def test_a_jump_of_the_wall_clock_ends_no_lease(path: Path, clock: Turning
         await engine.renew(claim, lease_s=30)
     clock.turn(31)
     assert [record.id for record in await engine.reclaim()] == ["T-1"]
+    await engine.close()
+
+
+async def test_after_a_sleep_of_the_machine_times_are_those_of_the_wall_and_limits_go_on(
+    path: Path, clock: TurningClock
+) -> None:
+    engine = await SqliteEngine.open(path, clock=clock)
+    await engine.submit("T-1", msgspec.structs.replace(ASKING, timeout_s=100))
+    claim = await claimed(engine)
+    started_ns = clock.wall_ns()
+    await engine.submit("T-2", ASKING)
+    waits = await engine.give_back(await claimed(engine), "no room", delay_s=20)
+    assert waits.status.not_before_ns == clock.wall_ns() + 20 * NS
+    clock.jump(8 * 3600)
+    record = await engine.finish(claim, AttemptEnd(TaskOutcome.FAILED, "why"), delay_s=10)
+    assert (record.status.started_ns, record.status.deadline_ns) == (started_ns, clock.wall_ns() + 100 * NS)
+    assert await engine.claim(ALICE, lease_s=30) is None, "the back-offs go on"
+    assert await engine.next_due_s() == 10
+    late, _ = await engine.submit("T-3", ASKING)
+    assert late.status.submitted_ns == clock.wall_ns()
+    clock.turn(20)
+    assert [(await claimed(engine)).id for _ in range(3)] == ["T-1", "T-2", "T-3"]
     await engine.close()
 
 
