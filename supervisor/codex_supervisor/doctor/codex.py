@@ -149,7 +149,8 @@ def gateway(surroundings: Surroundings) -> CheckResult:
         return ok(name, "not used: codex.provider is `codex`")
     if surroundings.config.codex.demo_model:
         return warning(name, "not used: codex.demo_model stands above codex.provider", "set one of them alone")
-    return ok(name, f"children use {find_gateway(surroundings.environ).url}")
+    url = find_gateway(surroundings.environ).url
+    return ok(name, f"children that start now use {url}; one that runs keeps the address that it was started with")
 
 
 def _provider(name: str, provider: str, settings: dict[str, Any], surroundings: Surroundings) -> CheckResult:

@@ -333,7 +333,7 @@ def test_both_services_side_by_side(person: Person, real_codex: Path) -> None:
 
     assert "codex-gateway install --now" in gateway_check()["fix"]
     pid = person.installs_and_starts()
-    assert gateway_check()["found"] == f"children use {person.url}"
+    assert gateway_check()["found"].startswith(f"children that start now use {person.url};")
     person.types("codex-supervisor", "uninstall")
     assert person.service()["pid"] == pid
     person.types("codex-gateway", "uninstall")
