@@ -204,8 +204,11 @@ class TerminalView:
     def _changing_part(self) -> Group:
         seconds = time.monotonic() - self._activity.since_s
         frame = _SPINNER[int(time.monotonic() / _FRAME_S) % len(_SPINNER)]
-        line = Text(f"{frame} {self._activity.text()} · {duration_text(int(seconds))}", style="cyan", no_wrap=True)
-        line.truncate(self._console.width - 1, overflow="ellipsis")
+        took = f" · {duration_text(int(seconds))}"
+        line = Text(f"{frame} {self._activity.text()}", style="cyan", no_wrap=True)
+        # The time is never cut off: it shows that something is still waited for.
+        line.truncate(max(1, self._console.width - 1 - len(took)), overflow="ellipsis")
+        line.append(took)
         open_text = "".join(text.open_text for text in self._texts.values()) if self._details() else ""
         if not open_text.strip():
             return Group(line)

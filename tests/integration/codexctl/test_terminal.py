@@ -40,6 +40,20 @@ def test_no_color(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.shown)
 
 
+def test_however_long_a_line_is_it_says_for_how_long(ctl: Ctl, fake: FakeSupervisor) -> None:
+    def script(turn: FakeTurn) -> None:
+        turn.emit(retry=tpb.ProviderRetry(count=1, message="x" * 300))
+        shown.wait(20)
+        turn.end("done")
+
+    shown = threading.Event()
+    fake.script = script
+    with ctl.on_terminal("ask", "hi") as terminal:
+        terminal.wait_for_text("x… · ")
+        shown.set()
+        assert terminal.wait_for_exit() == 0
+
+
 def test_text_appears_as_it_comes_below_it_what_codex_does(ctl: Ctl, fake: FakeSupervisor) -> None:
     def script(turn: FakeTurn) -> None:
         turn.emit(queued=tpb.TurnQueued(position=2, reason="the turn before it"))
