@@ -69,13 +69,14 @@ def _asked(*arguments: str) -> list[Any]:
     import json
     import os
     import subprocess
-    import sys
 
+    from codex_control.own_python import own_python, own_python_environment
+
+    # With click's variable it would complete in its turn.
+    environ = {name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"}
     shown = subprocess.run(
-        [sys.executable, "-m", "codexctl", *arguments, "--json"],
-        # With click's variable it would complete in its turn.
-        env={name: value for name, value in os.environ.items() if name != "_CODEXCTL_COMPLETE"}
-        | {"CODEXCTL_NO_START": "1"},
+        [*own_python("codexctl"), *arguments, "--json"],
+        env=own_python_environment(environ | {"CODEXCTL_NO_START": "1"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_LIMIT_S,

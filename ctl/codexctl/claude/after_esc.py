@@ -29,8 +29,11 @@ def start(claude: int, turn: str) -> None:
     """Run this in a process of its own that nobody waits for."""
     import subprocess
 
+    from codex_control.own_python import own_python, own_python_environment
+
     subprocess.Popen(
-        [sys.executable, "-m", "codexctl.claude.after_esc", str(claude), turn],
+        [*own_python("codexctl.claude.after_esc"), str(claude), turn],
+        env=own_python_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

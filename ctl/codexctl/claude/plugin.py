@@ -39,7 +39,8 @@ def own_program(argv0: str, python: str) -> tuple[str, ...]:
         path = f"{folder}/codexctl"
         if os.access(path, os.X_OK):
             return (path,)
-    return (python, "-m", "codexctl")
+    # -P: hooks run in the session's directory, and nothing is imported from there.
+    return (python, "-P", "-m", "codexctl")
 
 
 def ensure_plugin(environ: Mapping[str, str], argv0: str = sys.argv[0], python: str = sys.executable) -> Path:

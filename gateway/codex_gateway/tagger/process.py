@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterable
 
 import msgspec
+from codex_control.own_python import own_python, own_python_environment
 
 from codex_gateway.config.endpoint import TAG_PATTERN
 from codex_gateway.config.model import TaggingConfig
@@ -120,13 +120,10 @@ class Tagger:
         if self._process is not None and self._process.returncode is None:
             return self._process
         self._warm.clear()
-        # -P: nothing is imported from the directory that we happen to run in.
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "codex_gateway.tagger.worker",
+            *own_python("codex_gateway.tagger.worker"),
             *self._settings.python_path,
+            env=own_python_environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

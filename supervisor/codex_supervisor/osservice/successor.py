@@ -7,13 +7,13 @@ import contextlib
 import sys
 
 from codex_control.errors import WrongState
+from codex_control.own_python import own_python, own_python_environment
 
 # An import takes half a second; a machine that swaps takes longer.
 _TIMEOUT_S = 30.0
 
-# Its own judgement, for it may want other dependencies and take another configuration than we do. -P: whatever the
-# working directory holds is not ours.
-_TRY = ("-P", "-m", "codex_supervisor", "serve", "--check")
+# Its own judgement, for it may want other dependencies and take another configuration than we do.
+_TRY = ("serve", "--check")
 
 
 async def check_successor() -> None:
@@ -22,7 +22,9 @@ async def check_successor() -> None:
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *_TRY),
+            *own_python("codex_supervisor"),
+            *_TRY,
+            env=own_python_environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -266,13 +267,16 @@ def test_named_instance_of_the_environment_counts(hook: Hook, fake: FakeSupervis
     assert not any(isinstance(request, cpb.BindRequest) for request in fake.requests)
 
 
-def test_esc_interrupts_the_turn(ctl: Ctl, fake: FakeSupervisor) -> None:
+def test_esc_interrupts_the_turn(ctl: Ctl, fake: FakeSupervisor, tmp_path: Path) -> None:
     def script(turn: FakeTurn) -> None:
         turn.wait_for(lambda: turn.interrupts)
         turn.end("")
 
     fake.script = script
-    told = {"session_id": "s", "cwd": str(ctl.directory), "command_name": "codex:ask", "command_args": "hi"}
+    # Nothing is imported from the session's directory, whoever wrote what is there.
+    (tmp_path / "codexctl").mkdir()
+    told = {"session_id": "s", "cwd": str(tmp_path), "command_name": "codex:ask", "command_args": "hi"}
+    (tmp_path / "codexctl/__init__.py").write_text("open('pwned', 'w')")
     waiting = ctl.process("hook", "expand", stdin=-1)
     assert waiting.stdin is not None
     waiting.stdin.write(json.dumps(told))
@@ -283,6 +287,7 @@ def test_esc_interrupts_the_turn(ctl: Ctl, fake: FakeSupervisor) -> None:
     # What it was is decided when the hook has ended: here its parent, this test, does not go away.
     wait_for_sync(lambda: fake.turn().interrupts, 20, "the turn to be interrupted")
     assert fake.turn().interrupts == 1
+    assert not (tmp_path / "pwned").exists()
     for stream in (waiting.stdout, waiting.stderr):
         assert stream is not None
         stream.close()

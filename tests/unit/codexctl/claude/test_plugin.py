@@ -46,7 +46,7 @@ def test_it_names_our_own_program_by_its_path(environ: dict[str, str], program: 
     assert {line[0] for line in commands_of(root)} == {str(program)}
     assert {line[2] for line in commands_of(root) if line[1] == "hook"} == set(EVENTS)
     assert ensure_plugin(environ, "/nowhere/claude-codex", "/nowhere/python") == root
-    assert commands_of(root)[0][:4] == ["/nowhere/python", "-m", "codexctl", "hook"]
+    assert commands_of(root)[0][:5] == ["/nowhere/python", "-P", "-m", "codexctl", "hook"]
 
 
 def test_all_files_are_private_and_as_the_template_has_them(environ: dict[str, str], program: Path) -> None:
