@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from codex_control.database import failures
-from codex_control.database.opening import LOCK_WAIT_S, open_for_reading, open_for_writing, opened_thoroughly
+from codex_control.database.opening import LOCK_WAIT_S, open_for_writing
+from codex_control.database.pair import start_pair
 from codex_control.database.reader import Reader
 from codex_control.database.writer import Writer
 from codex_control.errors import BadInput, StoreUnavailable
@@ -98,14 +99,7 @@ class Store:
                 raise
             return db
 
-        writer = Writer(path, lambda: opened_thoroughly(path, connect), clock=clock, on_commit=on_commit)
-        await writer.start()
-        reader = Reader(path, lambda: open_for_reading(path, lock_wait_s=lock_wait_s))
-        try:
-            await reader.start()
-        except BaseException:
-            await writer.close()
-            raise
+        writer, reader = await start_pair(path, connect, clock=clock, lock_wait_s=lock_wait_s, on_commit=on_commit)
         store = cls(path, writer, reader, archive, limits)
         store.quarantined = quarantined[-1]
         # The store owns this task: it is awaited in `close`, and `ping` fails when it has died.
