@@ -129,13 +129,6 @@ async def other() -> AsyncIterator[StubUpstream]:
         yield made
 
 
-async def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.005)
-
-
 async def codex_exec(codex: Path, home: CodexHome, prompt: str) -> bytes:
     """Run `codex exec` to its good end; the events that it printed as JSON lines."""
     arguments = ("exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access")

@@ -11,9 +11,10 @@ import pytest
 from codex_gateway.ingress.routes import ROUTES, Page
 from codex_gateway.ingress.tokens import Role
 
-from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, messages, wait_for
+from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, messages
 from tests.support.stub_answers import Knobs
 from tests.support.stub_upstream import StubUpstream
+from tests.support.waiting import wait_for
 
 OPEN = {Page.ROOT, Page.HEALTH, Page.READY}
 

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from codex_gateway.upstream.attempt import MAX_HELD_S
 
-from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses, wait_for
+from tests.integration.gateway.conftest import BODIES, Start, chat, endpoint, events, messages, responses
 from tests.support.certificates import self_signed
 from tests.support.stub_answers import Knobs
 from tests.support.stub_upstream import StubUpstream
+from tests.support.waiting import wait_for
 
 ONCE = {"attempts_per_endpoint": 1, "backoff_initial": 0.0, "backoff_max": 0.01}
 TWO = ("chat", "messages", "responses")

@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages, wait_for
+from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages
 from tests.support.stub_answers import Knobs, stream_events
 from tests.support.stub_upstream import StubUpstream
+from tests.support.waiting import wait_for
 
 BODY = msgspec.json.encode(messages())
 

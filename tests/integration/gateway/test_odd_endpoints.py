@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from codex_gateway.record.query import Filter, opened
 
-from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages, wait_for
+from tests.integration.gateway.conftest import BODIES, Running, Start, chat, endpoint, messages
 from tests.support.stub_answers import Knobs
 from tests.support.stub_upstream import StubUpstream
+from tests.support.waiting import wait_for
 
 RECORDS = {"bodies": "all"}
 

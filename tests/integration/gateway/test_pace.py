@@ -17,9 +17,10 @@ import pytest
 import yaml
 from codex_gateway.record.query import Filter, opened
 
-from tests.integration.gateway.conftest import Start, chat, endpoint, events, messages, wait_for
+from tests.integration.gateway.conftest import Start, chat, endpoint, events, messages
 from tests.support.stub_answers import Knobs
 from tests.support.stub_upstream import StubUpstream
+from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 

@@ -69,7 +69,7 @@ async def test_endpoints_are_tried(gateway: GatewayProgram, stub: StubUpstream, 
 
 async def test_each_key_is_tried_and_none_is_shown(gateway: GatewayProgram, stub: StubUpstream) -> None:
     keys = ("0f-first-key-0123456789", "0f-second-key-0123456789")
-    pool = [{"name": f"k{place}", "api_key": key} for place, key in enumerate(keys)]
+    pool: list[dict[str, object]] = [{"name": f"k{place}", "api_key": key} for place, key in enumerate(keys)]
     pool.append({"name": "k2", "env": "NOT_THERE"})
     pool.append({"name": "k3", "api_key": "0f-third", "enabled": False})
     gateway.configure(
