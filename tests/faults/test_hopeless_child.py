@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import grpc
 import pytest
@@ -13,6 +15,7 @@ from tests.faults.watching import asking
 from tests.support.fake_codex.knobs import Knobs
 from tests.support.fake_codex.place import FakeCodex
 from tests.support.supervisor import RunningSupervisor, ref
+from tests.support.waiting import wait_for
 
 LAST_WORDS = "error: unknown field `modle` in config.toml"
 AT_ONCE = {"restart_burst": 3, "restart_refill": 3600, "backoff_initial": 0}
@@ -91,3 +94,20 @@ async def test_turns_that_wait_while_it_crashes_all_get_an_outcome(with_fake: Su
         turns = await asyncio.gather(*(supervisor.client.ask(f"number {number}") for number in range(5)))
         assert {turn.outcome for turn in turns} <= {outcome_pb2.OUTCOME_FAILED, outcome_pb2.OUTCOME_INTERRUPTED}
         assert {turn.cause for turn in turns} == {outcome_pb2.CAUSE_CHILD_DIED}
+
+
+async def test_starts_that_come_to_nothing_leave_no_records(with_fake: Supervise, fake_codex: FakeCodex) -> None:
+    async with with_fake({"instances": {**AT_ONCE, "cool_down": 0}}) as supervisor:
+        await supervisor.client.ask("works")
+        await supervisor.client.instances.Stop(instances_pb2.StopRequest(instance=ref("main")), timeout=20)
+        fake_codex.binary.chmod(0o600)
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError, match="cannot be run"):
+                await supervisor.client.instances.Start(instances_pb2.StartRequest(instance=ref("main")), timeout=20)
+
+        def records() -> int:
+            with closing(sqlite3.connect(supervisor.state_dir / "supervisor.db")) as db:
+                return int(db.execute("SELECT count(*) FROM children").fetchone()[0])
+
+        await wait_for(lambda: records() == 0, 5, "the records to be gone")
+        fake_codex.binary.chmod(0o700)

@@ -203,9 +203,15 @@ async def spawn(spec: ChildSpec) -> ChildProcess:
         raise _spawn_error(spec, error) from error
     finally:
         os.close(output)
-    # The handle below reaps the child. A Popen that is collected unreaped would do it first, and warn.
+    try:
+        handle = ProcessHandle.open(process.pid)
+    except OSError as error:
+        # Out of file descriptors: nobody would hear of its end.
+        process.kill()
+        process.wait()
+        raise _spawn_error(spec, error) from error
+    # The handle reaps the child. A Popen that is collected unreaped would do it first, and warn.
     process.returncode = 0
-    handle = ProcessHandle.open(process.pid)
     if handle is None:  # Unreaped, so it must be there: somebody else reaps our children.
         raise ChildFailed(what=f"the child {process.pid} was lost", why="its exit status was taken by somebody else")
     info = processes.read_process(process.pid)

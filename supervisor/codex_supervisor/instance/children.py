@@ -89,9 +89,14 @@ async def bring_up(
         cgroup=make_group(house.cgroup, socket.stem) if house.cgroup is not None else None,
     )
     started_ns = house.clock.wall_ns()
-    await house.store.save_child(pending_record(spec, started_ns=started_ns))
-    reach("child-recorded")
-    process = await spawn(spec)
+    try:
+        await house.store.save_child(pending_record(spec, started_ns=started_ns))
+        reach("child-recorded")
+        process = await spawn(spec)
+    except BaseException:
+        # Nothing came of it. The start may be cancelled by now, and the record be written all the same.
+        house.tasks.start(_forget_unborn(house, spec), f"forget {instance}")
+        raise
     reach("child-spawned")
     record = process.record(started_ns=started_ns)
     on_spawned(process, record)
@@ -116,6 +121,20 @@ async def bring_up(
     finally:
         await saved
     return AwakeChild(process, server, record)
+
+
+async def _forget_unborn(house: House, spec: ChildSpec) -> None:
+    if spec.cgroup is not None:
+        remove_group(spec.cgroup)
+    await _forget(house, spec.instance, spec.token)
+
+
+async def _forget(house: House, instance: str, token: str) -> None:
+    try:
+        await house.store.delete_child(token)
+    except CodexError as error:
+        # The record of a child that is gone does no harm: the next start finds it gone.
+        _log.warning("child_record_left", extra={"instance": instance, "error": str(error)})
 
 
 def _provider(house: House) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -184,11 +203,7 @@ async def take_down(
     remove_socket(Path(record.socket))
     if record.cgroup:
         remove_group(Path(record.cgroup))
-    try:
-        await house.store.delete_child(record.token)
-    except CodexError as error:
-        # The record of a child that is gone does no harm: the next start finds it gone.
-        _log.warning("child_record_left", extra={"instance": record.instance, "error": str(error)})
+    await _forget(house, record.instance, record.token)
     house.metrics.stop_seconds.observe(house.clock.monotonic() - started)
 
 

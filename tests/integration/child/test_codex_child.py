@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import stat
@@ -348,3 +349,30 @@ def test_nobody_elses_file_is_removed(tmp_path: Path) -> None:
     remove_socket(precious)
     assert precious.exists()
     assert not (tmp_path / "link").is_symlink()
+
+
+async def test_a_process_that_cannot_be_watched_is_not_left_running(
+    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def no_descriptor_left(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("os.pidfd_open", no_descriptor_left)
+    spec = ChildSpec(
+        instance="tests",
+        generation=1,
+        token="t",
+        binary=CodexBinary("/usr/bin/yes", "1.0.0", "config"),
+        socket=short_runtime_dir / "s",
+        environment={},
+        overrides=(),
+        stderr_log=tmp_path / "log",
+        cwd=str(tmp_path),
+    )
+    with pytest.raises(ChildFailed, match="Too many open files"):
+        await spawn(spec)
+    assert len(started) == 1
+    assert not Path(f"/proc/{started[0]}").exists()
