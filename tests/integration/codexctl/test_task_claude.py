@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 from codex_supervisor.task.records import TaskOutcome
 
 from .conftest import Ctl
+from .mcp_server import Server, serving
 from .task_service import TaskService
 from .test_hook import INJECTIONS
-from .test_mcp import Server
 
 
 def slash(ctl: Ctl, name: str, text: str = "", session: str = "s-1") -> str:
@@ -96,17 +95,8 @@ def test_bad_input_is_told(ctl: Ctl, service: TaskService, command: str, text: s
 @pytest.fixture
 def server(ctl: Ctl, service: TaskService) -> Iterator[Server]:
     """The tools of session s-1."""
-    ctl.environment["CLAUDE_CODE_SESSION_ID"] = "s-1"
-    with ctl.process("mcp", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        made = Server(process)
-        client = {"name": "test", "version": "1"}
-        made.result(made.send("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=client))
-        made.notify("notifications/initialized")
-        try:
-            yield made
-        finally:
-            process.stdin.close()  # type: ignore[union-attr] # it is a pipe
-            process.wait(20)
+    with serving(ctl) as made:
+        yield made
 
 
 def test_the_tools(ctl: Ctl, server: Server, service: TaskService) -> None:
