@@ -122,6 +122,10 @@ async def test_a_good_reload_holds_at_once(client: Client, daemon: RunningSuperv
 
 BAD_FILES = {
     "unknown key": ("turns:\n  queue_limt: 3\n", ("line 2", "queue_limt", "queue_limit")),
+    "several": (
+        "turns:\n  queue_limit: -1\n  timeoutt: 1\n",
+        ("has 2 mistakes: line 3, column 3: there is no key `turns.timeoutt`", "; line 2, column 16: "),
+    ),
     "wrong type": ("turns:\n  queue_limit: many\n", ("line 2", "turns.queue_limit")),
     "out of bounds": ("turns:\n  queue_limit: -1\n", ("line 2", "turns.queue_limit")),
     "no YAML": ("turns: [\n", ("line ",)),
