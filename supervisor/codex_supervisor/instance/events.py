@@ -2,83 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from codex_supervisor.store.records import Cause, Outcome
 
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StartWanted:
+class StartWanted(msgspec.Struct, frozen=True):
     """A person wants it up."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopWanted:
+class StopWanted(msgspec.Struct, frozen=True):
     """A person wants it down; `force` cuts a running turn off, which is else finished first."""
 
     force: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RestartWanted:
+class RestartWanted(msgspec.Struct, frozen=True):
     """A person wants a new child; `force` cuts a running turn off, to be carried on by the new child."""
 
     force: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HibernateWanted:
+class HibernateWanted(msgspec.Struct, frozen=True):
     """Memory is short: an idle child shall go."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnAccepted:
+class TurnAccepted(msgspec.Struct, frozen=True):
     """A turn is in the journal and wants to run."""
 
     turn: str
 
 
-@dataclass(frozen=True, slots=True)
-class TurnFound:
+class TurnFound(msgspec.Struct, frozen=True):
     """After a restart of the supervisor the journal holds a turn that was sent and has no outcome."""
 
     turn: str
 
 
-@dataclass(frozen=True, slots=True)
-class TurnOver:
+class TurnOver(msgspec.Struct, frozen=True):
     """The running turn's outcome is recorded."""
 
     turn: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelWanted:
+class CancelWanted(msgspec.Struct, frozen=True):
     """Somebody wants a turn to end, for `cause`."""
 
     turn: str
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class ChildReady:
+class ChildReady(msgspec.Struct, frozen=True):
     """The child is initialised."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChildAdopted:
+class ChildAdopted(msgspec.Struct, frozen=True):
     """The child of an earlier supervisor was verified and connected; `turn` is the turn that it may run."""
 
     generation: int
     turn: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChildFound:
+class ChildFound(msgspec.Struct, frozen=True):
     """The child of an earlier supervisor was verified and has not answered yet; `turn` is the turn that it may run.
 
     `ChildReady` follows, or `ChildDied`.
@@ -88,8 +77,7 @@ class ChildFound:
     turn: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChildDied:
+class ChildDied(msgspec.Struct, frozen=True):
     """The child is gone, or never came up. `jitter` is a random number in [0, 1) for the back-off."""
 
     generation: int
@@ -97,16 +85,14 @@ class ChildDied:
     jitter: float
 
 
-@dataclass(frozen=True, slots=True)
-class StartRefused:
+class StartRefused(msgspec.Struct, frozen=True):
     """Starting cannot work until somebody changes something: Codex is missing, or its configuration is broken."""
 
     generation: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartDeferred:
+class StartDeferred(msgspec.Struct, frozen=True):
     """No child was started, for what it needs is away and may come back: the gateway. `jitter` as in `ChildDied`."""
 
     generation: int
@@ -114,36 +100,31 @@ class StartDeferred:
     jitter: float
 
 
-@dataclass(frozen=True, slots=True)
-class TreeGone:
+class TreeGone(msgspec.Struct, frozen=True):
     """The child that was being stopped is gone with everything that it started."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeAnswered:
+class ProbeAnswered(msgspec.Struct, frozen=True):
     """The child answered a probe."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeMissed:
+class ProbeMissed(msgspec.Struct, frozen=True):
     """The child did not answer a probe in time."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecycleWanted:
+class RecycleWanted(msgspec.Struct, frozen=True):
     """The child shall go between turns, and the next turn gets a new one: it holds too much memory, or has no login."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """The time that `next_wake` named has come."""
 
 
@@ -172,39 +153,34 @@ Event = (
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(msgspec.Struct, frozen=True):
     """Bring child `generation` up, once every earlier one is proven gone."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopChild:
+class StopChild(msgspec.Struct, frozen=True):
     """End child `generation` completely and answer with `TreeGone`. `cut` where a turn runs: no polite wait."""
 
     generation: int
     cut: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KillChild:
+class KillChild(msgspec.Struct, frozen=True):
     """Kill child `generation`, which does not answer; its death then arrives as `ChildDied`."""
 
     generation: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunTurn:
+class RunTurn(msgspec.Struct, frozen=True):
     """Give a turn to child `generation`; its run knows from the journal whether an earlier child had it."""
 
     generation: int
     turn: str
 
 
-@dataclass(frozen=True, slots=True)
-class InterruptTurn:
+class InterruptTurn(msgspec.Struct, frozen=True):
     """Ask the child to end the running turn, which then ends for `cause`."""
 
     generation: int
@@ -212,8 +188,7 @@ class InterruptTurn:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class EndTurn:
+class EndTurn(msgspec.Struct, frozen=True):
     """Record the outcome of a turn that no child has."""
 
     turn: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+
+import msgspec
 
 from codex_supervisor.instance.budget import RestartBudget
 
@@ -20,18 +21,15 @@ class Then(enum.Enum):
     """It sleeps until the next ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """No child, and none wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hibernated:
+class Hibernated(msgspec.Struct, frozen=True):
     """No child, because it was idle; the next ask wakes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(msgspec.Struct, frozen=True):
     """Child `generation` is being spawned, connected and initialised; `carry_on` is the turn to resume then.
 
     `last` says that a person wants it down once that turn has ended.
@@ -44,8 +42,7 @@ class Starting:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """Child `generation` waits for a turn since `idle_since`."""
 
     generation: int
@@ -53,8 +50,7 @@ class Ready:
     misses: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """Child `generation` runs `turn`. `then` is what follows the turn where a person or a limit asked for it."""
 
     generation: int
@@ -63,8 +59,7 @@ class Busy:
     then: Then | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """The child died for `reason`; the next start is at `until`. `carry_on` and `last` are as in `Starting`."""
 
     until: float
@@ -73,8 +68,7 @@ class Backoff:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """Child `generation` and everything that it started are being ended; then comes `then`.
 
     A turn in `carry_on` is resumed by another child before that.
@@ -85,8 +79,7 @@ class Stopping:
     carry_on: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The restart budget is spent, or a start cannot work; tried again at `retry_at` or when a person says so."""
 
     reason: str
@@ -96,8 +89,7 @@ class Failed:
 State = Stopped | Hibernated | Starting | Ready | Busy | Backoff | Stopping | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Core:
+class Core(msgspec.Struct, frozen=True):
     """The whole of what an instance decides from.
 
     `queue` holds the ids of the turns that wait, in order; the running turn is in the state. `generation` counts the
@@ -106,7 +98,7 @@ class Core:
     """
 
     budget: RestartBudget
-    state: State = field(default_factory=Stopped)
+    state: State = Stopped()
     queue: tuple[str, ...] = ()
     generation: int = 0
     restarts: int = 0

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from codex_supervisor.instance.budget import Policy, RestartBudget, backoff_s
 from codex_supervisor.instance.events import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from codex_supervisor.instance.states import (
 )
 from codex_supervisor.rpc.views import APPROVAL_POLICIES, ON_INTERRUPTED, Words, instance_message
 from codex_supervisor.store.records import InstanceRecord, SettingsRecord
+from msgspec.structs import replace
 
 from tests.unit.house import house_of
 from tests.unit.store.samples import opened
