@@ -14,10 +14,10 @@ POLL_S = 0.005
 
 
 @overload
-async def wait_for(condition: Callable[[], Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T: ...
+async def wait_for(condition: Callable[[], Awaitable[T]], timeout_s: float = 20.0, what: str = "") -> T: ...
 @overload
-async def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T: ...
-async def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
+async def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T: ...
+async def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0, what: str = "") -> Any:
     """Poll `condition` until it returns something true, and return that.
 
     `what` names the awaited state for the failure message: "the child is ready". An `AssertionError` inside the
@@ -40,7 +40,7 @@ async def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: 
         await asyncio.sleep(POLL_S)
 
 
-def wait_for_sync(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def wait_for_sync(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:
     """`wait_for` for tests without an event loop."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -39,6 +39,12 @@ def wait_for_watchers(service: TaskService, task_id: str, *, looks_first: bool =
     wait_for_sync(followed, 20, "the command to follow the task")
 
 
+def cut(service: TaskService) -> None:
+    """Cut every connection; on return nothing follows any more, so that who follows then came again."""
+    service.stop()
+    wait_for_sync(lambda: not service.engine.signals._subscriptions, what="every command to be cut off")
+
+
 # --- submit ---------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +366,7 @@ def test_watch_over_lost_connections_misses_nothing_and_tells_nothing_twice(
         claim = service.claim()
         for number in range(times):
             service.note(claim, f"step {number}")
-            service.stop()
+            cut(service)
             service.note(claim, f"unseen {number}")
             service.start()
             wait_for_watchers(service, "T-2")
