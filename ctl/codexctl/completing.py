@@ -26,6 +26,20 @@ def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return _items(lambda: _asked("task", "list", "-n", "500"), incomplete)
 
 
+def complete_directory(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+    """Have the shell complete a directory."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+    """Have the shell complete a file."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 def complete_turn(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
     """Ids of the newest turns that begin with what was typed."""
     return _items(lambda: _asked("turns", "--all", "-n", "100"), incomplete)
@@ -41,9 +55,14 @@ def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str
     return [name for name in SETTINGS if name.startswith(incomplete)]
 
 
-def task_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb a `TASK`."""
-    return click.argument("task", shell_complete=complete_task)(function)
+def task_argument(*states: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb a `TASK`; completed are those in `states`, all where none is named."""
+    wanted = [word for state in states for word in ("--state", state)]
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 # click's signature
+        return _items(lambda: _asked("task", "list", "-n", "500", *wanted), incomplete)
+
+    return click.argument("task", shell_complete=complete)
 
 
 def tasks_argument(function: Callable[..., Any]) -> Callable[..., Any]:

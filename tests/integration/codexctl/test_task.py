@@ -484,7 +484,17 @@ def test_result_on_a_terminal_is_rendered_and_harmless(ctl: Ctl, service: TaskSe
 def test_ids_are_completed(ctl: Ctl, service: TaskService) -> None:
     for name in ("T-1", "T-2", "other"):
         submitted(ctl, "--id", name, "x")
-    ctl.environment |= {"_CODEXCTL_COMPLETE": "bash_complete", "COMP_WORDS": "codexctl task wait T-", "COMP_CWORD": "3"}
-    with ctl.process() as completing:
-        out, _ = completing.communicate(timeout=20)
-    assert out.split() == ["plain,T-2", "plain,T-1"]
+    ctl("task", "cancel", "T-1")
+
+    def completed(words: str) -> list[str]:
+        ctl.environment |= {"_CODEXCTL_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        ctl.environment["COMP_CWORD"] = str(words.count(" "))
+        with ctl.process() as completing:
+            out, _ = completing.communicate(timeout=20)
+        return out.split()
+
+    assert completed("codexctl task wait T-") == ["plain,T-2", "plain,T-1"]
+    assert completed("codexctl task cancel T-") == ["plain,T-2"]
+    assert completed("codexctl task retry T-") == ["plain,T-1"]
+    assert completed("codexctl task submit --cwd su") == ["dir,su"]
+    assert completed("codexctl task submit --schema sc") == ["file,sc"]

@@ -35,6 +35,8 @@ def command() -> None:
     A task is on the disk before submit prints its id. It survives the end of this terminal, of Claude Code, of its
     Codex, of the service and of the machine, and ends exactly once: DONE, ERROR or TIMEOUT.
 
+    Start with submit; list and show say how far it is, wait and result bring the end.
+
     \b
     codexctl task submit "port the tests to pytest"
     id=$(codexctl task submit --worktree --timeout 1h - < order.txt)

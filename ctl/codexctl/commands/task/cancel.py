@@ -9,8 +9,8 @@ from codexctl.session import Session, starting_verb
 
 
 @click.command("cancel")
-@task_argument
-@click.option("--reason", default="", help="Why, for whoever reads its record.")
+@task_argument("pending", "running")
+@click.option("--reason", metavar="TEXT", default="", help="Why, for whoever reads its record.")
 @starting_verb
 def command(session: Session, task: str, reason: str) -> None:
     """End TASK: a pending one at once, a running one as soon as Codex has stopped.

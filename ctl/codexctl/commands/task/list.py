@@ -14,7 +14,9 @@ STATES = ("pending", "running", "done", "error", "timeout")
     "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False), help="Only these; repeatable."
 )
 @click.option("--queue", metavar="NAME", default="", help="Only those of this queue.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@click.option(
+    "-n", "--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many."
+)
 @starting_verb
 def command(session: Session, states: tuple[str, ...], queue: str, limit: int) -> None:
     """List tasks, newest first."""

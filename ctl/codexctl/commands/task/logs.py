@@ -11,9 +11,11 @@ from codexctl.session import Session, starting_verb
 
 
 @click.command("logs")
-@task_argument
+@task_argument()
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the task has ended.")
-@click.option("--after-seq", type=click.IntRange(min=0), default=0, help="Only what came after this sequence number.")
+@click.option(
+    "--after-seq", metavar="N", type=click.IntRange(min=0), default=0, help="Only what came after this sequence number."
+)
 @starting_verb
 def command(session: Session, task: str, follow: bool, after_seq: int) -> None:
     """Print what TASK did, line by line.

@@ -11,7 +11,7 @@ from codexctl.session import Session, starting_verb
 
 
 @click.command("result")
-@task_argument
+@task_argument()
 @starting_verb
 def command(session: Session, task: str) -> int:
     """Print the answer of TASK; how it ended goes to stderr. With --json all of it goes to stdout.

@@ -9,7 +9,7 @@ from codexctl.session import Session, starting_verb
 
 
 @click.command("retry")
-@task_argument
+@task_argument("error", "timeout")
 @starting_verb
 def command(session: Session, task: str) -> None:
     """Try TASK again, which ended without success.

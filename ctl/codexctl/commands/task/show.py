@@ -9,7 +9,7 @@ from codexctl.session import Session, starting_verb
 
 
 @click.command("show")
-@task_argument
+@task_argument()
 @starting_verb
 def command(session: Session, task: str) -> None:
     """Show everything about TASK: where it stands, its attempts, its heartbeat, what came of it."""

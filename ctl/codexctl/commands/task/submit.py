@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import click
 
-from codexctl.completing import complete_profile, complete_task
+from codexctl.completing import complete_directory, complete_file, complete_profile, complete_task
 from codexctl.session import DURATION, Session, starting_verb
 
 
 @click.command("submit")
 @click.argument("text", required=False)
 @click.option("--id", "task_id", metavar="ID", help="The task's own id; submitting the same again finds the same task.")
-@click.option("--cwd", metavar="DIR", help="Working directory. Default: the git root of this one.")
+@click.option(
+    "--cwd",
+    metavar="DIR",
+    shell_complete=complete_directory,
+    help="Working directory. Default: the git root of this one.",
+)
 @click.option(
     "--priority",
+    metavar="N",
     type=click.IntRange(-1000, 1000),
     default=0,
     show_default=True,
     help="Higher runs first; equal ones run in the order of their submission.",
 )
 @click.option("--timeout", type=DURATION, metavar="TIME", help="Time limit from its first start, retries included.")
-@click.option("--retries", type=click.IntRange(0, 1000), help="How often it is tried again after a failure.")
+@click.option(
+    "--retries", metavar="N", type=click.IntRange(0, 1000), help="How often it is tried again after a failure."
+)
 @click.option(
     "--after",
     multiple=True,
@@ -29,13 +37,21 @@ from codexctl.session import DURATION, Session, starting_verb
     help="Start when this task is DONE; end when it fails. May be repeated.",
 )
 @click.option(
-    "--profile", shell_complete=complete_profile, help="Profile; the configured default where it is not given."
+    "--profile",
+    metavar="NAME",
+    shell_complete=complete_profile,
+    help="Profile; the configured default where it is not given.",
 )
-@click.option("--worktree", is_flag=True, help="Run in a git worktree of its own, on a branch of its own.")
-@click.option("--schema", metavar="FILE", help="JSON Schema that the answer has to fit.")
+@click.option("--worktree", is_flag=True, help="Run in a git worktree of its own, made from the last commit.")
+@click.option("--schema", metavar="FILE", shell_complete=complete_file, help="JSON Schema that the answer has to fit.")
 @click.option("--queue", metavar="NAME", default="", help="The queue. Default: default.")
 @click.option("--label", "labels", multiple=True, metavar="LABEL", help="Only on a worker with this label; repeatable.")
-@click.option("--state-dir", metavar="DIR", help="Directory of the state file. Default: .codex/tasks in --cwd.")
+@click.option(
+    "--state-dir",
+    metavar="DIR",
+    shell_complete=complete_directory,
+    help="Directory of the state file. Default: .codex/tasks in --cwd.",
+)
 @click.option("--wait", "wait", is_flag=True, help="Then wait as codexctl task wait does.")
 @starting_verb
 def command(
@@ -56,6 +72,8 @@ def command(
     wait: bool,
 ) -> int:
     """Hand the work TEXT over (- or nothing: standard input) and print the task's id.
+
+    Put -- before a TEXT that begins with a dash.
 
     The id is printed before anything of it starts; the task is on the disk then. Without --id it is made here, so that
     a lost answer of the service leads to the same task and not to a second one.

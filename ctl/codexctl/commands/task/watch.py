@@ -10,7 +10,9 @@ from codexctl.session import Session, starting_verb
 
 @click.command("watch")
 @tasks_argument
-@click.option("--after-seq", type=click.IntRange(min=0), default=0, help="Only events after this sequence number.")
+@click.option(
+    "--after-seq", metavar="N", type=click.IntRange(min=0), default=0, help="Only events after this sequence number."
+)
 @starting_verb
 def command(session: Session, tasks: tuple[str, ...], after_seq: int) -> int:
     """Show the events of TASKS, recorded and live, until all have ended: commands, files, progress, ends.
