@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import which
 
+from codex_control.codex_wheel import codex_of_wheel
 from codex_control.errors import CodexError
 from codex_control.paths import check_private_dir
 from codex_control.service.doctor_report import Finding
@@ -26,24 +27,12 @@ def _program(session: Session) -> Finding:
 
 
 def _codex(session: Session) -> Finding:
-    found = which("codex", path=session.environ.get("PATH")) or _from_wheel()
+    found = which("codex", path=session.environ.get("PATH")) or codex_of_wheel()
     if found:
-        return Finding("codex", "ok", found, "")
+        return Finding("codex", "ok", str(found), "")
     return Finding(
         "codex", "warning", "not on PATH; the service may find it elsewhere", "install Codex, or set codex.binary"
     )
-
-
-def _from_wheel() -> str | None:
-    """The Codex of the package openai-codex-cli-bin, where it is installed with us, as the service finds it."""
-    try:
-        import codex_cli_bin
-    except ImportError:
-        return None
-    try:
-        return str(codex_cli_bin.bundled_codex_path())
-    except OSError:
-        return None
 
 
 def _unit(session: Session) -> Finding:

@@ -64,6 +64,19 @@ async def test_a_damaged_store_is_set_aside_and_the_service_says_so(
     assert not is_running(child), "a child that nobody knows any more is ended"
 
 
+async def refused(supervisor: RunningSupervisor) -> str:
+    """What another supervisor says that cannot start."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "codex_supervisor", "serve"),
+        env=supervisor.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode not in (0, None)
+    return errors.decode()
+
+
 async def test_a_locked_store_is_named_with_the_way_out(supervisor: RunningSupervisor) -> None:
     await supervisor.client.ask("first")
     await supervisor.stop()
@@ -71,16 +84,7 @@ async def test_a_locked_store_is_named_with_the_way_out(supervisor: RunningSuper
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "codex_supervisor", "serve"),
-            env=supervisor.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await asyncio.wait_for(process.communicate(), 30)
-        assert process.returncode not in (0, None)
-        text = errors.decode()
+        text = await refused(supervisor)
         assert f"the store {database} is locked" in text
         assert "fuser" in text
         assert "Traceback" not in text
@@ -119,15 +123,7 @@ async def test_no_turn_is_accepted_into_a_store_that_somebody_removed(
 
 
 async def test_a_second_supervisor_says_who_is_there(supervisor: RunningSupervisor) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "codex_supervisor", "serve"),
-        env=supervisor.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode not in (0, None)
-    assert "another supervisor of this user runs already" in errors.decode()
-    assert f"pid {supervisor.pid}" in errors.decode()
+    text = await refused(supervisor)
+    assert "another supervisor of this user runs already" in text
+    assert f"pid {supervisor.pid}" in text
     assert (await supervisor.client.ask("undisturbed")).outcome == outcome_pb2.OUTCOME_COMPLETED

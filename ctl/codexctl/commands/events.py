@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from codexctl.session import Session, instance_option, verb
@@ -21,21 +19,12 @@ def command(session: Session, instance: str | None, follow: bool, tail: int) -> 
     ref = named(instance, "the command line") if instance else None
     client = session.client(start=False)
 
-    from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import EventsRequest, EventsResponse
 
-    from codexctl.output import end_with_reader, put, put_message
+    from codexctl.record_lines import print_records
 
     request = EventsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow)
-    if follow:
-        end_with_reader()
-    for event in client.messages("Admin.Events", request, EventsResponse):
-        if session.json:
-            put_message(event)
-        else:
-            put(one_line(_line(event), 4000))
-            if follow:
-                sys.stdout.flush()
+    print_records(session, client.messages("Admin.Events", request, EventsResponse), _line, follow=follow)
 
 
 def _line(event: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from codexctl.session import Session, instance_argument, verb
@@ -24,21 +22,12 @@ def command(session: Session, instance: str | None, follow: bool, tail: int, std
         ref = resolve_instance(None, session.environ)
     client = session.client(start=False)
 
-    from codex_control.safe_text import one_line
     from codex_control.v1.admin_pb2 import LogsRequest, LogsResponse
 
-    from codexctl.output import end_with_reader, put, put_message
+    from codexctl.record_lines import print_records
 
     request = LogsRequest(instance=ref.ref() if ref else None, tail=tail, follow=follow, stderr=stderr)
-    if follow:
-        end_with_reader()
-    for record in client.messages("Admin.Logs", request, LogsResponse):
-        if session.json:
-            put_message(record)
-        else:
-            put(one_line(_line(record), 4000))
-            if follow:
-                sys.stdout.flush()
+    print_records(session, client.messages("Admin.Logs", request, LogsResponse), _line, follow=follow)
 
 
 def _line(record: object) -> str:

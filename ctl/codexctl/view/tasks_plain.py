@@ -14,10 +14,22 @@ from codexctl.turn_table import local_time
 from codexctl.view.task_lines import event_line
 
 
-class WaitLines:
-    """`task wait` in a pipe: stdout gets a line for each end, the id first; stderr gets what happens until then."""
-
+class _Lines:
     tick_s: float | None = None
+
+    def notice(self, line: str) -> None:
+        """Tell what is not about a task."""
+        say(line)
+
+    def paint(self) -> None:
+        """Nothing changes by itself."""
+
+    def close(self) -> None:
+        """All is written."""
+
+
+class WaitLines(_Lines):
+    """`task wait` in a pipe: stdout gets a line for each end, the id first; stderr gets what happens until then."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
@@ -38,16 +50,6 @@ class WaitLines:
         elif line := event_line(event, details=False):
             say(f"{event.task_id} {line}")
 
-    def notice(self, line: str) -> None:
-        """Tell what is not about a task."""
-        say(line)
-
-    def paint(self) -> None:
-        """Nothing changes by itself."""
-
-    def close(self) -> None:
-        """All is written."""
-
     def _end(self, task: Task) -> None:
         if self._json:
             put_message(task)
@@ -56,10 +58,8 @@ class WaitLines:
         sys.stdout.flush()
 
 
-class WatchLines:
+class WatchLines(_Lines):
     """`task watch` in a pipe: stdout gets a line for each event."""
-
-    tick_s: float | None = None
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
@@ -74,13 +74,3 @@ class WatchLines:
         elif line := event_line(event, details=True):
             put(f"{local_time(event.at.seconds) or '-'} {event.task_id} {line}")
             sys.stdout.flush()
-
-    def notice(self, line: str) -> None:
-        """Tell what is not about a task."""
-        say(line)
-
-    def paint(self) -> None:
-        """Nothing changes by itself."""
-
-    def close(self) -> None:
-        """All is written."""

@@ -80,19 +80,6 @@ def add_endpoints(text: str, endpoints: Iterable[Endpoint]) -> str:
     return text
 
 
-def remove_endpoint(text: str, name: str) -> str:
-    """Return `text` without an endpoint and the comments above it. Raises `NotFound`."""
-    there = parse_config(text, "config.yaml").endpoints
-    position = _position(there, name)
-    listed = _listed(text)
-    assert listed is not None  # noqa: S101 (the endpoint is in it)
-    if listed.flow_style:
-        raise _by_hand()
-    items = _items(text, listed)
-    del items.parts[position]
-    return items.head + "".join(items.parts) + items.tail
-
-
 def rewrite_config(path: Path, change: Callable[[str], str]) -> Config:
     """Read the file at `path`, let `change` make a new text of it, and put that in its place at once, mode 0600.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from codex_control.codex_wheel import codex_of_wheel
 from codex_control.errors import CodexUnusable
 
 from codex_supervisor.child.exitwatch import wait_for_exit
@@ -63,7 +64,7 @@ async def locate_codex(configured: str, environ: Mapping[str, str]) -> CodexBina
     if configured:
         return await _checked(_configured(configured, environ), "config", environ)
     on_path = shutil.which("codex", path=environ.get("PATH", os.defpath))
-    wheel = _wheel()
+    wheel = codex_of_wheel()
     if on_path is not None:
         try:
             return await _checked(Path(on_path), "path", environ)
@@ -101,17 +102,6 @@ def _configured(configured: str, environ: Mapping[str, str]) -> Path:
             next_step=f"correct `codex.binary` in the configuration, or {_INSTALL}",
         )
     return path
-
-
-def _wheel() -> Path | None:
-    try:
-        import codex_cli_bin
-    except ImportError:
-        return None
-    try:
-        return Path(codex_cli_bin.bundled_codex_path())
-    except OSError:
-        return None
 
 
 async def _checked(path: Path, source: Source, environ: Mapping[str, str]) -> CodexBinary:

@@ -10,7 +10,7 @@ from codex_control.errors import BadConfig, BadInput, NotFound
 from codex_gateway.config.endpoint import Auth, Endpoint, PoolKey, Rewrite
 from codex_gateway.config.model import Config
 from codex_gateway.config.reading import parse_config
-from codex_gateway.config.rewriting import add_endpoints, remove_endpoint, reorder, rewrite_config, set_enabled
+from codex_gateway.config.rewriting import add_endpoints, reorder, rewrite_config, set_enabled
 from codex_gateway.config.writing import write_config
 from codex_gateway.dialect.neutral import Dialect
 from hypothesis import given
@@ -116,13 +116,6 @@ def test_an_endpoint_is_added_behind_the_last(text: str) -> None:
     assert after.log == before.log
     gone = {line[2:] for line in _changes(text, new) if line.startswith("-")}
     assert gone <= {"# only words", "endpoints: []", "endpoints: ~", "    input: 1.25"}
-
-
-def test_an_endpoint_is_removed_with_its_comments() -> None:
-    new = remove_endpoint(TEXT, "b")
-    assert [one.name for one in parse_config(new, "x").endpoints] == ["a", "c"]
-    assert "second one" not in new
-    assert "# prices below" in new
 
 
 @pytest.mark.parametrize(
