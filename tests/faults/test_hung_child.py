@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from codex_control.v1 import instances_pb2, outcome_pb2, turns_pb2
+from codex_supervisor.turn.codex_turn import INTERRUPT_TIMEOUT_S
 
 from tests.faults.conftest import Supervise
 from tests.faults.watching import asking, child_pid, is_running
@@ -163,3 +164,18 @@ async def test_a_child_that_answers_a_new_supervisor_late_is_adopted(
         events = [answer.event async for answer in supervisor.client.turns.Attach(again, timeout=40)]
         turn = events[-1].ended.turn
         assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "one and the same", 0)
+
+
+async def test_a_turn_whose_thread_does_not_open_can_be_interrupted(
+    with_fake: Supervise, fake_codex: FakeCodex
+) -> None:
+    # As where an MCP server of the user does not come up: Codex waits for it, and answers probes meanwhile.
+    fake_codex.turn_knobs(Knobs(silent_methods=("thread/start",), starts=(1,)))
+    async with with_fake() as supervisor, asking(supervisor, "never mind") as asked:
+        await asked.reached("accepted")
+        await supervisor.client.wait_for_state(instances_pb2.INSTANCE_STATE_BUSY)
+        request = turns_pb2.InterruptRequest(turn_id=asked.request.request_id)
+        reply = await supervisor.client.turns.Interrupt(request, timeout=INTERRUPT_TIMEOUT_S + 5)
+        assert reply.turn.outcome == outcome_pb2.OUTCOME_CANCELLED
+        assert (await supervisor.client.ask("in another child")).outcome == outcome_pb2.OUTCOME_COMPLETED
+    assert fake_codex.starts == 2

@@ -40,7 +40,7 @@ from codex_supervisor.store.records import Cause, InstanceRecord, Outcome, TurnR
 from codex_supervisor.turn.account import Account
 from codex_supervisor.turn.approvals import Approvals
 from codex_supervisor.turn.carrying_on import CarryingOn
-from codex_supervisor.turn.codex_turn import CodexTurn
+from codex_supervisor.turn.codex_turn import INTERRUPT_TIMEOUT_S, CodexTurn
 from codex_supervisor.turn.draft import Draft, conversation_usage, warning
 from codex_supervisor.turn.limits import Limits
 from codex_supervisor.turn.log import TurnLog
@@ -130,6 +130,8 @@ class TurnRun:
         )
         self._carrying_on = CarryingOn(self)
         self._driving = asyncio.Lock()
+        self._opened = asyncio.Event()
+        """Set once the child that has the turn has its thread, or cannot have it."""
         self._ended = False
         self._waits_for = ""
         self._limits = Limits(
@@ -182,8 +184,21 @@ class TurnRun:
         if self._ended or self.ending is not None:
             return
         self.ending = cause
-        if self.codex.id or (self.record.request.review is not None and self.codex.expected):
+        child = self.codex.child
+        if child is not None and child.thread is None:
+            await self._interrupt_opening(child)
+        elif self.codex.id or (self.record.request.review is not None and self.codex.expected):
             await self.codex.interrupt(self.record.thread_id)
+
+    async def _interrupt_opening(self, child: AwakeChild) -> None:
+        try:
+            async with asyncio.timeout(INTERRUPT_TIMEOUT_S):
+                # What follows sees that the turn is to end.
+                await self._opened.wait()
+        except TimeoutError:
+            # Codex waits for the user's MCP servers, most often, and cannot be told not to.
+            self.shell.recycle(child.generation)
+            await self.end(*outcome_for(self.ending or Cause.USER))
 
     async def steer(self, text: str) -> None:
         """Add text to the running turn; raise `WrongState` where Codex does not have it yet."""
@@ -222,6 +237,7 @@ class TurnRun:
 
     async def _drive(self, child: AwakeChild) -> None:
         self.codex.given_to(child)
+        self._opened = asyncio.Event()
         self._limits.watch()
         try:
             if self.record.sent_ns is None:
@@ -245,7 +261,7 @@ class TurnRun:
                 # Codex reads its configuration when it starts, so the next turn gets a new child.
                 self.shell.recycle(child.generation)
             cause, sentence = refusal(error)
-            await self.end(Outcome.FAILED, cause, sentence)
+            await self.end(*(outcome_for(self.ending) if self.ending else (Outcome.FAILED, cause, sentence)))
         except asyncio.CancelledError:
             # `end` came first and cancelled the wait; a real cancellation goes on.
             if not self._ended:
@@ -283,7 +299,10 @@ class TurnRun:
     async def open_thread(self, child: AwakeChild) -> LoadedThread:
         """Return the instance's thread, loaded in `child`; the followers are told where it is a new one."""
         before = self.shell.record.thread_id
-        thread = await open_thread(self.shell, child, self.record, self._profile())
+        try:
+            thread = await open_thread(self.shell, child, self.record, self._profile())
+        finally:
+            self._opened.set()
         if thread.id != before:
             self.shell.thread_tokens = TokenUsageBreakdown()
         if before and thread.id != before:
