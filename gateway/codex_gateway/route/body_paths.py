@@ -20,6 +20,11 @@ def steps_of(path: str) -> tuple[str, ...]:
     return tuple(step.strip("'\" ") for step in _STEP.findall(path.removeprefix("$.")) if step.strip("'\" "))
 
 
+def _index(step: str) -> int | None:
+    # Python refuses to read a number of thousands of digits, which an endpoint may well say.
+    return int(step) if step.isdecimal() and len(step) < 10 else None
+
+
 def resolve(body: Any, steps: Sequence[str]) -> tuple[str, ...] | None:
     """Return the path of what a refusal names, with `*` for indexes; None where the body has no such place.
 
@@ -33,8 +38,8 @@ def resolve(body: Any, steps: Sequence[str]) -> tuple[str, ...] | None:
         if isinstance(node, list):
             if step == ANY_INDEX and node:
                 node = node[0]
-            elif step.isdecimal() and int(step) < len(node):
-                node = node[int(step)]
+            elif (index := _index(step)) is not None and index < len(node):
+                node = node[index]
             elif last:
                 return None
             else:
@@ -61,8 +66,10 @@ def look_up(body: Any, steps: Sequence[str]) -> Iterator[Any]:
         if step == ANY_INDEX:
             for one in body:
                 yield from look_up(one, rest)
-        elif step.lstrip("-").isdecimal() and -len(body) <= int(step) < len(body):
-            yield from look_up(body[int(step)], rest)
+        elif (index := _index(step.removeprefix("-"))) is not None:
+            index = -index if step.startswith("-") else index
+            if -len(body) <= index < len(body):
+                yield from look_up(body[index], rest)
 
 
 def without(body: JsonObject, paths: Iterable[str]) -> JsonObject:
@@ -102,9 +109,9 @@ def _with(node: Any, steps: tuple[str, ...], value: Any) -> Any:
     if isinstance(node, list):
         if step == ANY_INDEX:
             return [_with(one, rest, value) for one in node]
-        if step.isdecimal() and int(step) < len(node):
+        if (index := _index(step)) is not None and index < len(node):
             copy = list(node)
-            copy[int(step)] = _with(node[int(step)], rest, value)
+            copy[index] = _with(node[index], rest, value)
             return copy
         return node
     inner = node if isinstance(node, dict) else {}

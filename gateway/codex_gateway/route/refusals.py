@@ -196,7 +196,7 @@ def _read(sentence: Sentence, sent: JsonObject, *, only_features: bool) -> Refus
         return _refusal(Topic.SYSTEM_MIDWAY, "", text)
     if (match := _TOOL_KIND.search(text)) is not None:
         kind = match["kind"] or match["kind2"] or match["kind3"]
-        kinds = {tool.get("type") for tool in _tools(sent)}
+        kinds = [tool.get("type") for tool in _tools(sent)]  # no set: clients write anything there
         if kind in kinds and kind not in ("function", "custom"):
             return _refusal(Topic.TOOL_KIND, kind, text)
     for steps in _named(sentence):

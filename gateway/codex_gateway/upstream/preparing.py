@@ -60,7 +60,7 @@ def _without_tool_kinds(body: JsonObject, kinds: frozenset[str]) -> JsonObject:
     tools = body.get("tools")
     if not isinstance(tools, list):
         return body
-    left = [tool for tool in tools if not isinstance(tool, dict) or tool.get("type") not in kinds]
+    left = [tool for tool in tools if not isinstance(tool, dict) or str(tool.get("type")) not in kinds]
     if len(left) == len(tools):
         return body
     changed = {**body, "tools": left}

@@ -195,3 +195,13 @@ async def test_a_configuration_that_is_gone_takes_nothing_away(start: Start, stu
             assert response.status == 200
         running.write_config(endpoints=[endpoint(stub)])
         await wait_for(lambda: not running.gateway.config_error)
+
+
+async def test_a_kind_of_tool_that_is_refused_is_left_out_beside_tools_of_no_kind(
+    start: Start, stub: StubUpstream
+) -> None:
+    stub.plan(status=400, body=b'{"error":{"message":"unsupported tool type: \'odd\'"}}')
+    async with start(endpoints=[endpoint(stub)]) as running:
+        async with running.post("/v1/chat/completions", chat(tools=[{"type": []}, {"type": "odd"}])) as response:
+            assert response.status == 200
+    assert [seen.json["tools"] for seen in stub.requests] == [[{"type": []}, {"type": "odd"}], [{"type": []}]]

@@ -30,6 +30,7 @@ def test_paths_are_cut_into_steps(path: str, steps: tuple[str, ...]) -> None:
 def test_values_are_looked_up() -> None:
     assert list(look_up(BODY, ("a", "b", "*", "c"))) == [1, 3]
     assert list(look_up(BODY, ("a", "b", "-1"))) == [5]
+    assert list(look_up(BODY, ("a", "b", "9" * 5000))) == []
     assert list(look_up(BODY, ("e",))) == [None]
     assert list(look_up(BODY, ("a", "z"))) == []
 

@@ -340,3 +340,13 @@ def test_a_missing_path_is_read(path: str, topic: Topic, detail: str) -> None:
 def test_a_missing_model_is_no_missing_path() -> None:
     assert missing_path(404, b'{"error":{"message":"The model `x` does not exist"}}', "/v1/responses") is None
     assert missing_path(400, b'{"detail":"Not Found"}', "/v1/responses") is None
+
+
+def test_places_and_kinds_that_no_body_has_are_no_refusals() -> None:
+    sent = {"messages": [{"role": "user"}], "tools": [{"type": []}, {"type": "odd"}]}
+    far = {"error": {"message": "Unknown parameter: 'x'.", "param": f"messages.{'9' * 5000}.x"}}
+    assert read_refusal(400, json.dumps(far).encode(), sent) is None
+    odd = {"error": {"message": "unsupported tool type: 'odd'"}}
+    found = read_refusal(400, json.dumps(odd).encode(), sent)
+    assert found is not None
+    assert (found.topic, found.detail) == (Topic.TOOL_KIND, "odd")
