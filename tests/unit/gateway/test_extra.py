@@ -41,9 +41,9 @@ def test_one_sentence_says_how_to_get_it(tmp_path: Path, command: tuple[str, ...
     ended = run_without(PACKAGES, tmp_path, *command)
     assert ended.returncode == 9
     assert ended.stdout == ""
-    assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith("codex-gateway: the gateway's packages are not installed: ")
-    assert "pip install 'codex-supervisor[gateway]'" in ended.stderr
+    sentence, step = ended.stderr.splitlines()
+    assert sentence.startswith("codex-gateway: the gateway's packages are not installed: ")
+    assert step.startswith("  next: run `pip install 'codex-supervisor[gateway]'`")
     assert list(tmp_path.iterdir()) == []
 
 
