@@ -77,8 +77,8 @@ class TasksConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     worker: Annotated[
         str,
         text(
-            "Name of this supervisor among those on one PostgreSQL database; no two may share it. Empty: the host's "
-            "name and the user's number.",
+            "Name of this supervisor among those on one PostgreSQL database; of two with one name the second runs no "
+            "task. Empty: the host's name and the user's number.",
             max_length=64,
             pattern=r"|[A-Za-z0-9][A-Za-z0-9_.-]*",
             pattern_means="letters, digits, `_`, `.` and `-`",
