@@ -56,9 +56,11 @@ class Case:
         if not self.samples:
             return Figure(self.bench, self.name, self.unit, None, None, None, None)
         p50, p99 = percentile(self.samples, 0.50), percentile(self.samples, 0.99)
-        if self.against is None or not self.against.samples:
+        # A rival that is missing, or answered nothing in the time, is none to compare with.
+        other = percentile(self.against.samples, 0.50) if self.against is not None and self.against.samples else 0
+        if self.against is None or not other:
             return Figure(self.bench, self.name, self.unit, round(p50, 3), round(p99, 3), None, None)
-        ratio = p50 / percentile(self.against.samples, 0.50)
+        ratio = p50 / other
         return Figure(
             self.bench, self.name, self.unit, round(p50, 3), round(p99, 3), self.against.name, round(ratio, 3)
         )
@@ -71,6 +73,8 @@ class Case:
             return "missing here"
         if self.goal is None:
             return ""
+        if self.against is not None and figure.ratio is None:
+            return "nothing to compare with"
         if self.goal.at_least:
             short = f" MISSED by {1 - value / self.goal.limit:.0%}" if value < self.goal.limit else " met"
             return f"≥ {self.goal.limit:g}{short}"

@@ -43,8 +43,12 @@ def test_a_missed_goal_is_marked(samples: list[float], goal: Goal | None, verdic
 def test_what_could_not_be_measured_is_said() -> None:
     rival = Case("tasks", "pueue add")
     assert rival.figure() == Figure("tasks", "pueue add", "ms", None, None, None, None)
-    assert case(4, against=rival).figure().ratio is None
     assert "missing here" in table([rival])
+    rival_that_was_too_slow = Case("gateway", "LiteLLM", "req/s", samples=[0])
+    for other in rival, rival_that_was_too_slow:
+        alone = case(4, against=other, goal=Goal(40, at_least=True))
+        assert alone.figure().ratio is None
+        assert alone.verdict() == "nothing to compare with"
 
 
 def test_the_table_has_a_line_for_each_case() -> None:
