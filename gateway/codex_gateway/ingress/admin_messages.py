@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from codex_gateway.config.endpoint import Endpoint
-from codex_gateway.dialect.neutral import Dialect
 from codex_gateway.route.learned import Fact, Topic
+from codex_gateway.upstream.trial_result import TrialResult
 
 
 class AboutGateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,24 +117,6 @@ class ForgetRequest(msgspec.Struct, forbid_unknown_fields=True):
     topic: Topic | None = None
     detail: str = ""
     model: str = ""
-
-
-class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one request."""
-
-    dialect: Dialect
-    model: str
-    """As the endpoint was asked for it."""
-    key: str
-    """Name of the key that was shown; empty where the endpoint has none."""
-    well: bool
-    """A model answered."""
-    status: int = 0
-    """HTTP status; 0 where no answer came."""
-    first_byte_s: float | None = None
-    duration_s: float = 0.0
-    why: str = ""
-    """What went wrong."""
 
 
 class Trials(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ from codex_gateway.config.endpoint import AuthHeader, Endpoint, KeySource, PoolK
 from codex_gateway.config.urls import PATHS
 from codex_gateway.dialect.convert import read_error
 from codex_gateway.dialect.neutral import Dialect
-from codex_gateway.ingress.admin_messages import TrialResult
 from codex_gateway.route.choose import model_for
 from codex_gateway.route.endpoint_facts import auth_headers
 from codex_gateway.route.health import model_of, smallest_request
@@ -18,6 +17,7 @@ from codex_gateway.upstream.failures import UpstreamFailed
 from codex_gateway.upstream.forward import Forwarder
 from codex_gateway.upstream.key_texts import without_key
 from codex_gateway.upstream.pool import Pool
+from codex_gateway.upstream.trial_result import TrialResult
 
 MAX_ANSWER_BYTES = 256 * 1024
 WHY_CHARACTERS = 500
