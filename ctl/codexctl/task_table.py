@@ -121,7 +121,7 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "task", task.id
     yield "state", standing(task)
     yield "error", task.error
-    yield "waits for", task.waits_for.removeprefix("waits for ")
+    yield "waits for", _waits_for(task)
     yield "not before", _at(task.not_before)
     yield "progress", task.progress
     yield "attempt", _attempts(task)
@@ -149,6 +149,14 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "diff", result.diff_path
     yield "state file", task.state_file
     yield "state file error", task.state_file_error
+
+
+def _waits_for(task: Task) -> str:
+    if task.state != TASK_STATE_PENDING or task.waits_for:
+        return task.waits_for.removeprefix("waits for ")
+    labels = ", ".join(task.spec.labels)
+    queue = f" of queue {task.spec.queue}" if task.spec.queue not in ("", "default") else ""
+    return f"a free worker{queue}{f' with {labels}' if labels else ''}"
 
 
 def counts_line(counts: CountTasksResponse) -> str:

@@ -81,7 +81,9 @@ def test_an_end_says_what_came_of_it() -> None:
 
 def test_facts_leave_out_what_is_not_known() -> None:
     bare = dict(facts(Task(id="T-1", state="TASK_STATE_PENDING", spec=TaskSpec(cwd="/w"))))
-    assert bare == {"task": "T-1", "state": "PENDING", "directory": "/w"}
+    assert bare == {"task": "T-1", "state": "PENDING", "directory": "/w", "waits for": "a free worker"}
+    routed = Task(id="T-1", state="TASK_STATE_PENDING", spec=TaskSpec(queue="night", labels=["gpu", "x86"]))
+    assert dict(facts(routed))["waits for"] == "a free worker of queue night with gpu, x86"
     waiting = Task(id="T-1", state="TASK_STATE_PENDING", waits_for="waits for task T-0")
     assert dict(facts(waiting))["waits for"] == "task T-0"
     made = task("RUNNING", attempt=3, failures=1, deaths=1)
