@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
 
+import pytest
 from codex_control.service.clock import SystemClock
 from codex_control.v1 import instances_pb2, outcome_pb2
 from codex_supervisor.store.records import InstanceRecord
@@ -17,8 +19,9 @@ from tests.faults.watching import asking, child_pid, is_running
 from tests.support.fake_codex.knobs import Knobs
 from tests.support.fake_codex.place import FakeCodex
 from tests.support.model_script import Text
+from tests.support.mounting import mounting
 from tests.support.stub_model import StubModel
-from tests.support.supervisor import RunningSupervisor
+from tests.support.supervisor import SERVE, RunningSupervisor
 from tests.support.waiting import wait_for
 
 # Children are looked at as often as they are probed.
@@ -101,6 +104,33 @@ async def test_past_the_memory_budget_the_longest_idle_sleeps(with_codex: Superv
             await wait_for(lambda: _is(supervisor, ["idle"]), 15, "the idle one to sleep")
             gate.release()
             assert (await asked.turn()).outcome == outcome_pb2.OUTCOME_COMPLETED
+
+
+@pytest.mark.skipif(not Path("/proc/pressure/memory").exists(), reason="this kernel does not tell of pressure")
+async def test_while_the_machine_is_short_of_memory_idle_children_sleep_one_by_one(
+    with_codex: Supervise, tmp_path: Path
+) -> None:
+    told = tmp_path / "pressure"
+
+    def machine_waits(percent: float) -> None:
+        told.write_text(
+            "".join(f"{who} avg10={percent:.2f} avg60=0.00 avg300=0.00 total=0\n" for who in ("some", "full"))
+        )
+
+    machine_waits(19)
+    program = (*mounting('mount --bind "$1" /proc/pressure/memory', str(told)), *SERVE)
+    async with with_codex({"instances": {"memory_pressure": 20, **OFTEN}}, program=program) as supervisor:
+        for name in ("older", "newer"):
+            await supervisor.client.ask("hello", name)
+        assert await sleeping(supervisor) == []
+        machine_waits(21)
+        await wait_for(lambda: _is(supervisor, ["newer", "older"]), 15, "both to sleep")
+        # At each look one goes, for what it gives back shows in the next.
+        decided = [json.loads(line) for line in supervisor.log().splitlines() if '"hibernated","logger"' in line]
+        assert [(each["instance"], each["because"]) for each in decided] == [("older", "memory"), ("newer", "memory")]
+        assert decided[0]["at"] < decided[1]["at"]
+        machine_waits(0)
+        assert (await supervisor.client.ask("again", "older")).outcome == outcome_pb2.OUTCOME_COMPLETED
 
 
 async def _is(supervisor: RunningSupervisor, names: list[str]) -> bool:

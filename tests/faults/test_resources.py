@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import resource
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,33 +18,19 @@ from tests.faults.conftest import Supervise
 from tests.faults.watching import asking
 from tests.support.codex_home import CodexHome
 from tests.support.model_script import Text
+from tests.support.mounting import mounting
 from tests.support.stub_model import StubModel
-from tests.support.supervisor import RunningSupervisor, ref
+from tests.support.supervisor import SERVE, RunningSupervisor, ref
 from tests.support.waiting import wait_for
 
-# As root a mount namespace is enough; other users get one in a user namespace of their own.
-_NAMESPACE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
-_MOUNT = 'mkdir -p "$1" && mount -t tmpfs -o size=4m,mode=0700 none "$1" && shift && exec "$@"'
-_SERVE = (
-    "import sys; from codex_control.paths import Paths; from codex_supervisor.daemon import serve; "
-    "sys.exit(serve(Paths.from_environment()))"
-)
+_MOUNT = 'mkdir -p "$1" && mount -t tmpfs -o size=4m,mode=0700 none "$1"'
 
 
 @pytest.fixture
 def small_disk(codex_home: CodexHome) -> tuple[str, ...]:
     """The command of a supervisor whose state directory is a disk of 4 MB, in a mount namespace of its own."""
     state = codex_home.home / ".local/state/codex-supervisor"
-    words = (*_NAMESPACE, "sh", "-c", _MOUNT, "sh", str(state))
-    try:
-        tried = subprocess.run([*words, "true"], capture_output=True, text=True, timeout=20, check=False)
-        reason = tried.stderr
-    except FileNotFoundError as error:
-        reason = str(error)
-    if reason and not os.environ.get("CI"):
-        pytest.skip(f"no mounts here: {reason}")
-    assert not reason
-    return (*words, sys.executable, "-c", _SERVE)
+    return (*mounting(_MOUNT, str(state)), *SERVE)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ _SCRIPT = (
     "import sys; from codex_control.paths import Paths; from codex_supervisor.daemon import serve; "
     "sys.exit(serve(Paths.from_environment()))"
 )
-_SERVE = (sys.executable, "-c", _SCRIPT)
+SERVE = (sys.executable, "-c", _SCRIPT)
+"""The command of a supervisor."""
 
 
 @dataclass
@@ -105,7 +106,7 @@ class RunningSupervisor:
     home: CodexHome
     environment: dict[str, str]
     runtime_dir: Path
-    program: Sequence[str] = _SERVE
+    program: Sequence[str] = SERVE
     process: asyncio.subprocess.Process | None = None
     client: Client = field(init=False)
 
@@ -193,7 +194,7 @@ async def supervisor_of(
     runtime_dir: Path,
     settings: Mapping[str, object] | None = None,
     *,
-    program: Sequence[str] = _SERVE,
+    program: Sequence[str] = SERVE,
     **environment: str,
 ) -> AsyncIterator[RunningSupervisor]:
     """A started supervisor, stopped afterwards with all its children."""
