@@ -324,7 +324,8 @@ class Gateway:
             await self.records.ping()
 
     async def _tags(self, call: Call, request: web.BaseRequest, path: str) -> frozenset[str]:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        # Bytes that are no UTF-8 come as lone surrogates, which the tagger's process could not be told.
+        headers = {name.lower(): value.encode(errors="replace").decode() for name, value in request.headers.items()}
         for name in _HIDDEN:
             headers.pop(name, None)
         asked = Asked(

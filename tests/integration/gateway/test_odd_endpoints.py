@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,8 +77,13 @@ async def test_a_count_of_tokens_that_is_none_stops_no_records(start: Start, stu
         await running.gateway.records.ping()
 
 
-async def test_a_header_that_is_no_text_stops_no_records(start: Start, stub: StubUpstream) -> None:
-    async with start(endpoints=[endpoint(stub)], records=RECORDS) as running:
+async def test_a_header_that_is_no_text_stops_no_records_and_no_tagger(
+    start: Start, stub: StubUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "header_rules.py").write_text("def odd(request):\n    return '?' in request['headers']['session_id']\n")
+    rules = [{"tags": ["odd"], "python": "header_rules:odd"}]
+    tagging = {"python_path": [str(tmp_path)], "rules": rules, "timeout": "5s"}
+    async with start(endpoints=[endpoint(stub, tags=["odd"])], records=RECORDS, tagging=tagging) as running:
         host, port = running.url.removeprefix("http://").split(":")
         body = msgspec.json.encode(chat())
         reader, writer = await asyncio.open_connection(host, int(port))
