@@ -1,4 +1,4 @@
-"""Finds tasks."""
+"""Finds tasks by id, in pages, or by the instance that wants them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Admin service."""
+"""The Admin service: looks after the supervisor itself, and shows its log and its decisions."""
 
 from __future__ import annotations
 

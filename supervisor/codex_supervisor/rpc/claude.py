@@ -1,4 +1,4 @@
-"""The Claude service."""
+"""The Claude service: binds sessions of Claude Code to instances, and hears of their ends."""
 
 from __future__ import annotations
 

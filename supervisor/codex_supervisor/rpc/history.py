@@ -1,4 +1,4 @@
-"""The History service."""
+"""The History service: shows, searches, exports and clears what was asked and answered."""
 
 from __future__ import annotations
 

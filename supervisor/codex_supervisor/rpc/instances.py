@@ -1,4 +1,4 @@
-"""The Instances service."""
+"""The Instances service: starts, stops, sets, deletes and watches instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Tasks service."""
+"""The Tasks service: takes tasks in, shows them, and passes on what people want of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Turns service."""
+"""The Turns service: asks and reviews, and what can be wanted of a turn that runs."""
 
 from __future__ import annotations
 
