@@ -46,7 +46,7 @@ async def test_every_command(
     typed = [
         ("/codex-help", "/codex-review [--base REF] [FOCUS…]"),
         ("/codex-start", "· ready · profile default"),
-        ("/codex-config", "profile     default  (there are: "),
+        ("/codex-config", "profile          default  (there are: "),
         ("/codex-config high", "profile: high, from the next turn on"),
         ("/codex:reasoning on", "reasoning summaries: on"),
         ("/codex-ask one", "stub: one"),
