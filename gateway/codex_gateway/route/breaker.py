@@ -30,6 +30,8 @@ class Open:
 
     until_s: float
     why: str
+    probe: bool = True
+    """Whether a few requests must prove that it may be closed."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,10 @@ class Breaker:
         wait_s = min(settings.open_for * 2.0 ** min(self._openings, 60), settings.open_for_max)
         self.open_until(now_s + max(wait_s, at_least_s), why)
 
-    def open_until(self, until_s: float, why: str) -> None:
-        """Open it until a time that somebody else knows."""
+    def open_until(self, until_s: float, why: str, *, probe: bool = True) -> None:
+        """Open it until a time that somebody else knows. Without `probe` it is closed then: nothing need be proved."""
         self._openings += 1
-        self._enter(Open(until_s, why))
+        self._enter(Open(until_s, why, probe))
 
     def reset(self) -> None:
         """Close it and forget."""
@@ -160,8 +162,8 @@ class Breaker:
 
     def _turn(self, now_s: float) -> None:
         match self._state:
-            case Open(until_s=until_s, why=why) if now_s >= until_s:
-                self._enter(HalfOpen(why))
+            case Open(until_s=until_s, why=why, probe=probe) if now_s >= until_s:
+                self._enter(HalfOpen(why) if probe else Closed())
             case HalfOpen(why=why) if self._probing and now_s - self._last_probe_s > self._settings.open_for_max:
                 # A probe that takes this long says nothing any more; others may try.
                 self._enter(HalfOpen(why))

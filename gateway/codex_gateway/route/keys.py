@@ -131,10 +131,11 @@ class KeyPool:
         return names[-1]
 
     def out(self, name: str, trouble: KeyTrouble, now_s: float, for_s: float | None = None) -> None:
-        """Take a key out, for as long as the endpoint said, else as `OUT_FOR_S` says. Then one request tries it out, as
-        a half-open breaker has it."""
+        """Take a key out, for as long as the endpoint said, else as `OUT_FOR_S` says. Then one request tries it out;
+        but a rate limit ends by itself, and who waited for that shall not wait for one long answer too."""
         if name in self._keys:
-            self.breakers[name].open_until(now_s + (OUT_FOR_S[trouble] if for_s is None else for_s), trouble.value)
+            until_s = now_s + (OUT_FOR_S[trouble] if for_s is None else for_s)
+            self.breakers[name].open_until(until_s, trouble.value, probe=trouble is not KeyTrouble.RATE_LIMITED)
 
     def restore(self, name: str | None = None) -> None:
         """Use a key again at once; all of them without a name."""

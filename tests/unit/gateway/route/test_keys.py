@@ -50,13 +50,17 @@ def test_a_key_that_is_out_leaves_the_others_and_comes_back() -> None:
 
 def test_a_key_that_comes_back_is_tried_out_by_one_request() -> None:
     pool = _pool()
-    pool.out("a", KeyTrouble.RATE_LIMITED, 0, for_s=5)
+    pool.out("a", KeyTrouble.REFUSED, 0, for_s=5)
     probe = pool.breakers["a"].admit(5)
     assert probe is not None
     assert {pool.pick(5, random.random, preferred="a") for _ in range(9)} == {"b"}
     assert [one.why for one in pool.statuses(5)][:2] == ["it is being tried out", ""]
     pool.breakers["a"].succeeded(probe, 6)
     assert {pool.pick(6, random.random, preferred="a") for _ in range(9)} == {"a"}
+    pool.out("a", KeyTrouble.RATE_LIMITED, 6, for_s=5)
+    for _ in range(3):
+        assert pool.breakers["a"].admit(11) is not None
+        assert pool.pick(11, random.random, preferred="a") == "a", "a rate limit ends by itself, for all"
 
 
 def test_a_key_has_a_breaker_of_its_own() -> None:
