@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -297,8 +298,10 @@ async def test_a_broken_override_ends_it_with_its_reason(start: Start) -> None:
         assert child.process.stderr_tail(3) == ["Error: Model provider `nobody` not found"]
 
 
-async def test_a_binary_that_cannot_run(tmp_path: Path, short_runtime_dir: Path) -> None:
-    spec = ChildSpec(
+@pytest.fixture
+def spec(tmp_path: Path, short_runtime_dir: Path) -> ChildSpec:
+    """A child that cannot be started."""
+    return ChildSpec(
         instance="i",
         generation=1,
         token="t",
@@ -309,25 +312,17 @@ async def test_a_binary_that_cannot_run(tmp_path: Path, short_runtime_dir: Path)
         stderr_log=tmp_path / "log",
         cwd=str(tmp_path),
     )
+
+
+async def test_a_binary_that_cannot_run(spec: ChildSpec) -> None:
     with pytest.raises(CodexUnusable, match="/nonexistent/codex cannot be run"):
         await spawn(spec)
 
 
-async def test_a_directory_that_is_gone(tmp_path: Path, short_runtime_dir: Path, codex: CodexBinary) -> None:
+async def test_a_directory_that_is_gone(tmp_path: Path, spec: ChildSpec, codex: CodexBinary) -> None:
     gone = tmp_path / "gone"
-    spec = ChildSpec(
-        instance="i",
-        generation=1,
-        token="t",
-        binary=codex,
-        socket=short_runtime_dir / "s",
-        environment={},
-        overrides=(),
-        stderr_log=tmp_path / "log",
-        cwd=str(gone),
-    )
     with pytest.raises(ChildFailed, match=f"cannot work in {gone}"):
-        await spawn(spec)
+        await spawn(replace(spec, binary=codex, cwd=str(gone)))
 
 
 async def test_a_killed_childs_socket_is_removed(start: Start) -> None:
@@ -352,7 +347,7 @@ def test_nobody_elses_file_is_removed(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_cannot_be_watched_is_not_left_running(
-    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+    spec: ChildSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
 
@@ -361,18 +356,7 @@ async def test_a_process_that_cannot_be_watched_is_not_left_running(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr("os.pidfd_open", no_descriptor_left)
-    spec = ChildSpec(
-        instance="tests",
-        generation=1,
-        token="t",
-        binary=CodexBinary("/usr/bin/yes", "1.0.0", "config"),
-        socket=short_runtime_dir / "s",
-        environment={},
-        overrides=(),
-        stderr_log=tmp_path / "log",
-        cwd=str(tmp_path),
-    )
     with pytest.raises(ChildFailed, match="Too many open files"):
-        await spawn(spec)
+        await spawn(replace(spec, binary=CodexBinary("/usr/bin/yes", "1.0.0", "config")))
     assert len(started) == 1
     assert not Path(f"/proc/{started[0]}").exists()
