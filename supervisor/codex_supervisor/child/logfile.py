@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -56,6 +57,14 @@ def rotate(path: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES, keep: int = DEFAU
 def numbered(path: Path, number: int) -> Path:
     """Name of the `number`th older file."""
     return path.with_name(f"{path.name}.{number}")
+
+
+def remove(path: Path) -> None:
+    """Remove the file with its older ones, however many were kept. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        for number in itertools.count(1):
+            numbered(path, number).unlink()
 
 
 def _copy(source: int, offset: int, target_path: Path) -> None:

@@ -13,7 +13,9 @@ from codex_control.service.nearest import did_you_mean
 from codex_control.service.owned_tasks import News
 from codex_control.v1 import instances_pb2
 
+from codex_supervisor.child import logfile
 from codex_supervisor.house import House
+from codex_supervisor.instance.children import stderr_log
 from codex_supervisor.instance.shell import InstanceShell
 from codex_supervisor.instance.states import running_turn, state_name
 from codex_supervisor.store.records import InstanceRecord, LeaseRecord, SettingsRecord
@@ -239,6 +241,10 @@ class Fleet:
         self.news.tell()
         try:
             await self.house.store.delete_instance(name)
+            # Its children's words may be the person's own, and a namesake's they are not.
+            logfile.remove(stderr_log(self.house, name))
+        except OSError as error:
+            _log.warning("child_log_left", extra={"instance": name, "why": str(error)})
         finally:
             self._going.discard(name)
 

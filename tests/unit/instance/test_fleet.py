@@ -40,6 +40,19 @@ async def test_nothing_is_kept_of_an_instance_that_is_gone(fleet: Fleet) -> None
     assert set(fleet.shells) == set(fleet.versions) == {"red"}
 
 
+async def test_what_its_children_wrote_goes_with_an_instance(fleet: Fleet) -> None:
+    for name in "a", "a.log", "b":
+        await fleet.find_or_make(ref(name), "/")
+    folder = fleet.house.paths.log_dir / "children"
+    folder.mkdir(parents=True)
+    for name in "a.log", "a.log.1", "a.log.2", "a.log.3", "a.log.log", "b.log":
+        (folder / name).write_text("its words")
+    await fleet.delete(fleet.find(ref("a")), force=False, timeout_s=5)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.log.log", "b.log"]
+    await fleet.forget(fleet.find(ref("b")))
+    assert [path.name for path in folder.iterdir()] == ["a.log.log"]
+
+
 async def test_a_watcher_hears_once_that_an_instance_is_gone_and_of_its_namesake(fleet: Fleet) -> None:
     first = await fleet.find_or_make(ref("blue"), "/")
     watching = fleet.watch(None)
