@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 
 from codex_control.errors import WrongState
+
+_log = logging.getLogger(__name__)
 from codex_control.own_python import own_python, own_python_environment
 
 # An import takes half a second; a machine that swaps takes longer.
@@ -48,6 +51,7 @@ async def check_successor() -> None:
 
 
 def _unfit(why: str) -> WrongState:
+    _log.warning("replacement_refused", extra={"why": why})
     return WrongState(
         what="the installed version does not start, so the running one goes on",
         why=why,
