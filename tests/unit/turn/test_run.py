@@ -11,20 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from codex_control.errors import ChildFailed, CodexUnusable, LimitExceeded, NotFound
-from codex_control.paths import Paths
-from codex_control.service.clock import SystemClock
-from codex_control.service.owned_tasks import TaskSet
+from codex_control.errors import ChildFailed, LimitExceeded, NotFound
 from codex_control.v1 import turns_pb2
 from codex_supervisor.child.awake import AwakeChild
 from codex_supervisor.child.conversation import Turn
 from codex_supervisor.child.exitwatch import ExitStatus
-from codex_supervisor.child.locate import CodexBinary
 from codex_supervisor.child.notifications import TokenUsageBreakdown, TurnCompletedNotification
 from codex_supervisor.child.requests import AppServerError
-from codex_supervisor.config.model import Config
 from codex_supervisor.house import House
-from codex_supervisor.metrics import Metrics
 from codex_supervisor.store.records import (
     Cause,
     ChildRecord,
@@ -41,6 +35,7 @@ from codex_supervisor.turn.log import LogLimits, TurnLog
 from codex_supervisor.turn.run import TurnRun
 
 from tests.support.waiting import wait_for
+from tests.unit.house import house_of
 from tests.unit.turn.told import codex_turn, completed, delta, says, user
 
 THREAD = {"thread": {"id": "thread", "status": {"type": "idle"}}, "model": "m", "modelProvider": "p"}
@@ -151,24 +146,8 @@ async def desk(store: Store, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 @pytest.fixture
 async def owner(desk: Desk, tmp_path: Path) -> AsyncIterator[Owner]:
-    async def no_binary() -> CodexBinary:
-        raise CodexUnusable
-
-    failures: list[BaseException] = []
-    house = House(
-        clock=SystemClock(),
-        store=desk,  # type: ignore[arg-type]
-        metrics=Metrics(),
-        paths=Paths(tmp_path / "config.yaml", tmp_path / "state", tmp_path / "run"),
-        config=Config(),
-        tasks=TaskSet(failures.append),
-        binary=no_binary,
-        environment={},
-        codex_home=str(tmp_path),
-    )
-    yield Owner(house)
-    await house.tasks.cancel()
-    assert failures == []
+    async with house_of(tmp_path, desk) as house:
+        yield Owner(house)
 
 
 async def accepted(owner: Owner, **more: Any) -> TurnRun:
