@@ -95,39 +95,22 @@ async def measure_ends(place: Place, rounds: int) -> list[Case]:
     first = Case("tasks", "submit to the first event of the child")
     api = Case("tasks", "end to Tasks.Wait")
     process = Case("tasks", "end to the end of codexctl task wait")
-    codexctl = str(PROGRAMS / "codexctl")
     async with place.supervisor() as supervisor:
         tasks = supervisor.client.tasks
         for number in range(-WARM_UP_ROUNDS, rounds):
-            task_id = new_task_id(time.time_ns())
-            spec = tasks_pb2.TaskSpec(prompt=f"round {number}", cwd=str(place.home.workspace))
-            began = time.perf_counter()
-            await tasks.Submit(tasks_pb2.SubmitTaskRequest(id=task_id, spec=spec))
-            wait = asyncio.ensure_future(tasks.Wait(tasks_pb2.WaitTasksRequest(ids=[task_id])))
-            waiting = await asyncio.create_subprocess_exec(
-                *(codexctl, "task", "wait", task_id),
-                env=place.environment,
-                cwd=place.home.workspace,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            first_ms = await _first_event_ms(tasks, task_id, began)
-            (ended,) = (await wait).tasks
-            waited_ns = time.time_ns()
-            await waiting.wait()
-            left_ns = time.time_ns()
-            assert ended.result.answer == f"stub: round {number}", ended
+            # Two tasks: a process that starts to wait would take the processors from the child that starts.
+            first_ms = await _first_event_ms(place, tasks, number)
+            waited_ms, left_ms = await _end_to_waiters_ms(place, tasks, number)
             if number >= 0:
-                end_ns = ended.ended_at.ToNanoseconds()
                 first.add(first_ms)
-                api.add((waited_ns - end_ns) / 1e6)
-                process.add((left_ns - end_ns) / 1e6)
+                api.add(waited_ms)
+                process.add(left_ms)
     return [first, api, process]
 
 
-async def _first_event_ms(tasks: tasks_pb2_grpc.TasksStub, task_id: str, began: float) -> float:
-    request = tasks_pb2.WatchTasksRequest(tasks=[tasks_pb2.TaskPosition(id=task_id)])
+async def _first_event_ms(place: Place, tasks: tasks_pb2_grpc.TasksStub, number: int) -> float:
+    began = time.perf_counter()
+    request = tasks_pb2.WatchTasksRequest(tasks=[tasks_pb2.TaskPosition(id=await _submit(place, tasks, number))])
     first_ms = 0.0
     async for answer in tasks.Watch(request):
         # What the engine itself tells (accepted, attempt 1) is no sign of the child.
@@ -135,6 +118,33 @@ async def _first_event_ms(tasks: tasks_pb2_grpc.TasksStub, task_id: str, began: 
             first_ms = since_ms(began)
     assert first_ms, "the task ended without an event of its child"
     return first_ms
+
+
+async def _end_to_waiters_ms(place: Place, tasks: tasks_pb2_grpc.TasksStub, number: int) -> tuple[float, float]:
+    task_id = await _submit(place, tasks, number)
+    wait = asyncio.ensure_future(tasks.Wait(tasks_pb2.WaitTasksRequest(ids=[task_id])))
+    waiting = await asyncio.create_subprocess_exec(
+        *(str(PROGRAMS / "codexctl"), "task", "wait", task_id),
+        env=place.environment,
+        cwd=place.home.workspace,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    (ended,) = (await wait).tasks
+    waited_ns = time.time_ns()
+    await waiting.wait()
+    left_ns = time.time_ns()
+    assert ended.result.answer == f"stub: round {number}", ended
+    end_ns = ended.ended_at.ToNanoseconds()
+    return (waited_ns - end_ns) / 1e6, (left_ns - end_ns) / 1e6
+
+
+async def _submit(place: Place, tasks: tasks_pb2_grpc.TasksStub, number: int) -> str:
+    task_id = new_task_id(time.time_ns())
+    spec = tasks_pb2.TaskSpec(prompt=f"round {number}", cwd=str(place.home.workspace))
+    await tasks.Submit(tasks_pb2.SubmitTaskRequest(id=task_id, spec=spec))
+    return task_id
 
 
 async def measure_many(place: Place, ended: int, pending: int, waiting: int, starts: int) -> list[Case]:
