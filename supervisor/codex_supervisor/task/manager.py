@@ -58,6 +58,7 @@ _PRUNED_AT_ONCE = 500
 _GIVE_BACK_TIMEOUT_S = 15.0
 _REMOVED_TIMEOUT_S = 10.0
 _LEAVE_TIMEOUT_S = 2.0
+_CLAIM_TIMEOUT_S = 2.0
 
 
 class TaskManager:
@@ -171,6 +172,9 @@ class TaskManager:
         queue of many machines, and no next supervisor in sight, they are given back.
         """
         self._stopping = True
+        if not self._trouble:
+            # What is claimed in this moment is given back too.
+            await self._wait_until(lambda: self._claims_known, _CLAIM_TIMEOUT_S)
         if self._loops:
             self._loops[0].cancel()
         # A child that is being ended is ended: whoever freezes its instance now would leave it half way.
@@ -264,12 +268,15 @@ class TaskManager:
             claim = await self.engine.claim(
                 self.worker, lease_s=self._lease_s(), queues=tasks.queues, labels=tasks.labels
             )
+            if claim is not None:
+                reach("task-claimed")
+                self._count_start(claim)
+                self._begin(claim)
             self._claims_known = True
+            if self._stopping:
+                self._slots.tell()
             if claim is None:
                 break
-            reach("task-claimed")
-            self._count_start(claim)
-            self._begin(claim)
         self._tell_trouble("")
         timeout_s = _DRAINING_S if self._asks.draining else _SAFETY_S
         if tasks.engine is not TaskEngine.SQLITE:
