@@ -8,9 +8,9 @@ import logging
 import sys
 
 from codex_control.errors import WrongState
+from codex_control.own_python import own_python, own_python_environment
 
 _log = logging.getLogger(__name__)
-from codex_control.own_python import own_python, own_python_environment
 
 # An import takes half a second; a machine that swaps takes longer.
 _TIMEOUT_S = 30.0
