@@ -106,8 +106,9 @@ class Tokens:
         with self._changing(first=True):
             if self.file.exists():
                 return
-            for name, role, client in FIRST_TOKENS:
-                self._add(name, role, client=client, keep_text=True)
+            # At once: a start that fails half way leaves no list that lacks some for ever.
+            made = [self._make(name, role, client=client, keep_text=True) for name, role, client in FIRST_TOKENS]
+            self._write(token for _, token in made)
 
     def reload(self) -> bool:
         """Read the list again where it changed; return whether it did. Raises `UnsafePath`, and keeps what it had."""
@@ -170,7 +171,7 @@ class Tokens:
     ) -> str:
         """Make a token and return its text. Raises `BadInput`, or `WrongState` where the name is in use."""
         with self._changing():
-            return self._add(
+            text, token = self._make(
                 name,
                 role,
                 client=client,
@@ -179,8 +180,11 @@ class Tokens:
                 tokens_per_day=tokens_per_day,
                 concurrent=concurrent,
             )
+            self._write((*self._all, token))
+        return text
 
-    def _add(self, name: str, role: Role, *, client: ClientKind, keep_text: bool, **limits: int) -> str:
+    def _make(self, name: str, role: Role, *, client: ClientKind, keep_text: bool, **limits: int) -> tuple[str, Token]:
+        """A token's text, and the token; it is not in the list yet."""
         if not name or len(name) > _MAX_NAME or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
             raise BadInput(
                 f"{name[:_MAX_NAME]!r} is no name for a token",
@@ -199,8 +203,7 @@ class Tokens:
         )
         if keep_text:
             write_whole(self._text_file(name), text + "\n", 0o600)
-        self._write((*self._all, token))
-        return text
+        return text, token
 
     def revoke(self, name: str) -> None:
         """Let a token mean nothing from now on. Raises `NotFound`."""

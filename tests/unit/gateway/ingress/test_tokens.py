@@ -27,6 +27,19 @@ def test_the_first_start_makes_a_token_for_each_client(tokens: Tokens) -> None:
         assert (token.name, token.role, token.client) == (name, role, client)
 
 
+def test_a_first_start_that_fails_half_way_is_made_good_by_the_next(tmp_path: Path) -> None:
+    made = Tokens(tmp_path / "tokens", SystemClock())
+    in_the_way = tmp_path / "tokens" / "other.token"
+    in_the_way.mkdir(parents=True)
+    (tmp_path / "tokens").chmod(0o700)
+    with pytest.raises(UnsafePath, match="cannot be changed"):
+        made.open()
+    in_the_way.rmdir()
+    made.open()
+    assert [token.name for token in made.all()] == [name for name, _, _ in FIRST_TOKENS]
+    assert all(made.check(made.text_of(name)) for name, _, _ in FIRST_TOKENS)
+
+
 def test_a_token_is_the_whole_text_or_nothing(tokens: Tokens) -> None:
     text = tokens.text_of("codex")
     for wrong in ("", text[:-1], text + "x", text.swapcase(), "sk-cgw-", "\udcff"):
