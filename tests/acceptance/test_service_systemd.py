@@ -55,7 +55,7 @@ def person(user_manager: UserManager) -> Person:
 def test_dry_run_shows_the_unit_and_changes_nothing(person: Person) -> None:
     shown = person.types("codex-supervisor", "install", "--dry-run")
     assert f'ExecStart="{BIN}/codex-supervisor" serve' in shown
-    assert f'ExecReload="{BIN}/codexctl" reload --exec' in shown
+    assert f' reload "{BIN}/codexctl" reload --exec\n' in shown
     assert f'Environment="PATH={BIN}:' in shown
     assert "# run: systemctl --user enable codex-supervisor.service" in shown
     assert not person.manager.unit_dir.exists()
@@ -215,6 +215,16 @@ def test_children_outlive_a_reload(person: Person, awake_child: int) -> None:
     person.manager.systemctl("reload", UNIT)
     wait_for_sync(lambda: started_at(person) not in ("", before), what="the program to be replaced")
     assert child_of(person) == awake_child
+
+
+def test_a_stop_in_a_reload_is_a_stop(person: Person, awake_child: int) -> None:
+    reload = person.manager.begins("systemctl", "--user", "reload", UNIT)
+    wait_for_sync(lambda: person.status()["sub"] == "reload", what="the reload to begin")
+    person.manager.systemctl("stop", UNIT)
+    reload.communicate()
+    status = person.status()
+    assert (status["active"], status["result"]) == ("inactive", "success")
+    assert not Path(f"/proc/{awake_child}").exists()
 
 
 def test_a_stop_leaves_no_child(person: Person, awake_child: int) -> None:

@@ -66,6 +66,17 @@ class UserManager:
             check=check,
         )
 
+    def begins(self, *argv: str) -> subprocess.Popen[str]:
+        """Begin a command where the manager can be seen."""
+        return subprocess.Popen(
+            ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", *argv],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         """Run `systemctl --user` and return what it printed. With `check`, its failure is a failure of the test."""
         ended = self.run("systemctl", "--user", *arguments, check=False)
