@@ -217,6 +217,15 @@ def test_children_outlive_a_reload(person: Person, awake_child: int) -> None:
     assert child_of(person) == awake_child
 
 
+def test_a_reload_with_a_mistake_fails_and_the_service_goes_on(person: Person) -> None:
+    pid = person.installs_and_starts()
+    before = started_at(person)
+    (person.manager.home / ".config/codex-supervisor/config.yaml").write_text("turns: {timeot: 5}\n")
+    assert person.manager.run("systemctl", "--user", "reload", UNIT, check=False).returncode == 1
+    status = person.status()
+    assert (status["active"], status["pid"], started_at(person)) == ("active", pid, before)
+
+
 def test_a_stop_in_a_reload_is_a_stop(person: Person, awake_child: int) -> None:
     reload = person.manager.begins("systemctl", "--user", "reload", UNIT)
     wait_for_sync(lambda: person.status()["sub"] == "reload", what="the reload to begin")
