@@ -35,7 +35,10 @@ def tell_usage(program: str, error: click.ClickException, *, as_json: bool) -> i
         return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else program
-    wrong = BadInput(error.format_message(), next_step=f"`{path} --help` says how it is used")
+    next_step = f"`{path} --help` says how it is used"
+    if isinstance(error, click.NoSuchOption) and " " in error.option_name:  # no option has one: it is somebody's text
+        next_step = f"put `--` before a text that begins with a dash: {path} -- '- a text'"
+    wrong = BadInput(error.format_message(), next_step=next_step)
     if as_json:
         click.echo(error_json(wrong))
     click.echo(error_text(program, wrong), err=True)

@@ -57,6 +57,7 @@ def prepared(home: Path) -> None:
         (["delete"], b"", "no instance is named"),
         (["nonsense"], b"", "No such command"),
         (["ask", "x", "--imagine"], b"", "--imagine"),
+        (["ask", "- a list"], b"", "codexctl ask -- '- a text'"),
     ],
     ids=str,
 )
