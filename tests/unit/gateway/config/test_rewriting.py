@@ -13,7 +13,7 @@ from codex_gateway.config.reading import parse_config
 from codex_gateway.config.rewriting import add_endpoints, reorder, rewrite_config, set_enabled
 from codex_gateway.config.writing import write_config
 from codex_gateway.dialect.neutral import Dialect
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TEXT = """\
@@ -177,6 +177,7 @@ def test_a_missing_file_is_made(tmp_path: Path) -> None:
 _NAMES = st.text(alphabet="ab: #'\"-é中", min_size=1, max_size=8).filter(lambda name: name.strip() == name)
 
 
+@settings(deadline=None)
 @given(
     names=st.lists(_NAMES, min_size=1, max_size=5, unique=True),
     priorities=st.lists(st.integers(0, 3), min_size=5, max_size=5),
