@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from codex_control.service.command_group import WholeHelpGroup
 
 from codex_gateway.paths import GatewayPaths
 
 
-@click.group()
+@click.group(cls=WholeHelpGroup)
 def config() -> None:
     """Show and check the configuration."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from codex_control.service.command_group import WholeHelpGroup
 
 from codex_gateway.paths import GatewayPaths
 
 MAX_FILE_BYTES = 4 << 20
 
 
-@click.group("import")
+@click.group("import", cls=WholeHelpGroup)
 def import_settings() -> None:
     """Take over the endpoints of another proxy's configuration."""
 

@@ -57,7 +57,12 @@ def list_facts(endpoint: str, as_json: bool) -> None:
 
 @learned.command()
 @click.argument("endpoint", required=False, default="")
-@click.option("--topic", type=click.Choice([topic.value for topic in Topic]), help="Only facts about this.")
+@click.option(
+    "--topic",
+    type=click.Choice([topic.value for topic in Topic]),
+    metavar="TOPIC",
+    help=f"Only facts about this: {', '.join(topic.value for topic in Topic)}.",
+)
 @click.option("--detail", default="", help="Only facts with this detail, such as a parameter's name.")
 @click.option("--model", default="", help="Only facts about this model.")
 @click.option("--all", "everything", is_flag=True, help="All facts about all endpoints.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import click
+from codex_control.service.command_group import WholeHelpGroup
 
 
-class ListingGroup(click.Group):
+class ListingGroup(WholeHelpGroup):
     """`endpoints --json` means `endpoints list --json`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import codexctl
 import pytest
+from codex_gateway.root import cli as gateway
 from codex_supervisor.root import cli as supervisor
 from codexctl.commands.task import HELP as TASK_HELP
 from codexctl.commands.task import VERBS as TASK_VERBS
@@ -67,7 +68,9 @@ def helps(command: click.Command, path: str) -> Iterator[tuple[str, list[str]]]:
             yield from helps(below, f"{path} {name}")
 
 
-@pytest.mark.parametrize("program", [("codexctl", cli), ("codex-supervisor", supervisor)], ids=itemgetter(0))
+@pytest.mark.parametrize(
+    "program", [("codexctl", cli), ("codex-supervisor", supervisor), ("codex-gateway", gateway)], ids=itemgetter(0)
+)
 def test_no_help_is_cut_or_longer_than_a_line_of_80_columns(program: tuple[str, click.Command]) -> None:
     for path, lines in helps(program[1], program[0]):
         assert not [line for line in lines if len(line) > 80], path
