@@ -40,11 +40,13 @@ from codex_supervisor.degraded import Degraded
 from codex_supervisor.footprint import settle, share_one_arena
 from codex_supervisor.house import House
 from codex_supervisor.instance.asks import Asks
+from codex_supervisor.instance.children import load_app_server
 from codex_supervisor.instance.fleet import Fleet
 from codex_supervisor.instance.monitor import Monitor
 from codex_supervisor.instance.revival import revive
 from codex_supervisor.metrics import Metrics
 from codex_supervisor.metrics_server import start_metrics_server
+from codex_supervisor.osservice.successor import late_import
 from codex_supervisor.rpc.interceptor import CallInterceptor
 from codex_supervisor.rpc.server import ControlServer
 from codex_supervisor.rpc.services import add_services
@@ -333,6 +335,8 @@ class Daemon:
         limit_s = watchdog_limit_s()
         if limit_s is not None:
             tasks.start(feed_watchdog(self._notifier, limit_s, self._house.store.ping), "watchdog")
+        # No later: an upgrade may replace it on disk.
+        load_app_server()
         settle()
 
     # --- while it runs ----------------------------------------------------------------------------------------------
@@ -359,8 +363,9 @@ class Daemon:
     async def examine(self) -> list[CheckResult]:
         """See `rpc.admin.Supervisor`."""
         # Rarely called, and its imports would cost memory for ever.
-        from codex_supervisor.doctor.check import error, warning
-        from codex_supervisor.doctor.examining import examine
+        with late_import():
+            from codex_supervisor.doctor.check import error, warning
+            from codex_supervisor.doctor.examining import examine
 
         no_tasks = self._degraded.why("tasks")
         broken = [error("tasks", no_tasks, _TASKS_FIX)] if no_tasks else []
@@ -397,14 +402,15 @@ class Daemon:
     async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """See `rpc.admin.Supervisor`. A bad configuration raises `BadConfig`, and the present one stays."""
         try:
-            wanted = await asyncio.to_thread(self._load_config)
+            # Seldom wanted, and not small.
+            with late_import():
+                from codex_supervisor.config.reference import config_differences, keep_restart_keys
+
+                wanted = await asyncio.to_thread(self._load_config)
         except CodexError as error:
             self._metrics.config_reloads.labels(result="refused").inc()
             _log.warning("reload_refused", extra={"why": str(error)})
             raise
-        # Seldom wanted, and not small.
-        from codex_supervisor.config.reference import config_differences, keep_restart_keys
-
         applied, needs_restart = config_differences(self._house.config, wanted)
         self._apply(self._house, keep_restart_keys(self._house.config, wanted))
         with contextlib.suppress(CodexUnusable):

@@ -102,7 +102,6 @@ async def bring_up(
     on_spawned(process, record)
     # Written while Codex starts: the two take the same time, and neither waits for the other.
     saved = asyncio.gather(house.store.save_child(record))
-    # While Codex starts, and not before the service does: 18 ms and 3 MB, websockets and what they bring.
     from codex_supervisor.child.appserver import AppServer
 
     try:
@@ -121,6 +120,13 @@ async def bring_up(
     finally:
         await saved
     return AwakeChild(process, server, record)
+
+
+def load_app_server() -> None:
+    """Load the connection to children, with websockets and what they bring: 18 ms, which need not be on the way of the
+    service's start.
+    """
+    import codex_supervisor.child.appserver  # noqa: F401
 
 
 async def _forget_unborn(house: House, spec: ChildSpec) -> None:

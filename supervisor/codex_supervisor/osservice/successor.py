@@ -1,4 +1,6 @@
-"""Whether the installed version can take the place of the one that runs; tried before that one lets go of anything."""
+"""The installed version beside the one that runs: whether it can take its place, tried before that one lets go of
+anything, and what becomes of modules that are loaded late.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 from codex_control.errors import WrongState
 from codex_control.own_python import own_python, own_python_environment
@@ -48,6 +51,22 @@ async def check_successor() -> None:
         # The end of a traceback, or our own sentence before its fix.
         lines = [line for line in output.decode(errors="replace").splitlines() if line and not line.startswith(" ")]
         raise _unfit(lines[-1][:500] if lines else f"its exit code is {process.returncode}")
+
+
+@contextlib.contextmanager
+def late_import() -> Iterator[None]:
+    """Around what imports what the start did not: it may be gone by now, or of a version that does not fit ours.
+
+    Raises `WrongState` then.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise WrongState(
+            what="this needs a part of the program that was not loaded yet, and the installed one does not fit",
+            why=f"the installed version is not the one that runs: {error}",
+            next_step="`codexctl reload --exec` runs the installed version; turns go on",
+        ) from error
 
 
 def _unfit(why: str) -> WrongState:

@@ -67,10 +67,13 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     async def Reload(self, request: admin_pb2.ReloadRequest, context: Context) -> admin_pb2.ReloadResponse:
         """See admin.proto."""
-        applied, needs_restart = await self._supervisor.reload()
         if request.exec:
+            # The configuration is for the installed version, which alone judges it: it may have settings that we do not
+            # know, and what we would load only now to read it may be of that version too.
             await check_successor()
             self._supervisor.replace_program()
+            return admin_pb2.ReloadResponse()
+        applied, needs_restart = await self._supervisor.reload()
         return admin_pb2.ReloadResponse(applied=applied, needs_restart=needs_restart)
 
     async def Drain(self, request: admin_pb2.DrainRequest, context: Context) -> admin_pb2.DrainResponse:
