@@ -95,6 +95,7 @@ def start(paths: Paths, environ: Mapping[str, str], notice: Notice, timeout_s: f
     Raises `ServiceUnavailable` with the last lines of the reason where it does not come up within `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
+    explain: Callable[[bool], str | None]
     if unit := installed_unit(environ):
         notice(f"the service is not running: starting {unit.name}")
         _run_manager(["systemctl", "--user", "start", unit.name], timeout_s)
@@ -107,8 +108,9 @@ def start(paths: Paths, environ: Mapping[str, str], notice: Notice, timeout_s: f
         notice("the service is not running: starting it (codex-supervisor serve)")
         explain = _spawn(paths, environ)
     while not is_running(paths):
-        why = explain()
-        if why is not None or time.monotonic() > deadline:
+        late = time.monotonic() > deadline
+        why = explain(late)
+        if why is not None or late:
             raise ServiceUnavailable(
                 "the service could not be started",
                 why=why or f"nothing answers on {paths.control_socket} after {timeout_s:.0f} s",
@@ -168,7 +170,7 @@ def _run_manager(command: list[str], timeout_s: float) -> None:
 _LOOK = "systemctl --user status codex-supervisor (launchctl print on macOS) says more"
 
 
-def _unit_state() -> str | None:
+def _unit_state(_late: bool) -> str | None:
     import subprocess
 
     shown = subprocess.run(
@@ -177,12 +179,12 @@ def _unit_state() -> str | None:
     return f"{UNIT} has failed" if shown.stdout.strip() == "failed" else None
 
 
-def _no_explanation() -> None:
+def _no_explanation(_late: bool) -> None:
     return None
 
 
-def _spawn(paths: Paths, environ: Mapping[str, str]) -> Callable[[], str | None]:
-    """Start `codex-supervisor serve` in a session of its own; the result says why it ended, None while it runs."""
+def _spawn(paths: Paths, environ: Mapping[str, str]) -> Callable[[bool], str | None]:
+    """Start `codex-supervisor serve` in a session of its own; the result says why it ended, None while it may come."""
     import subprocess
 
     program = supervisor_program(environ)
@@ -204,10 +206,10 @@ def _spawn(paths: Paths, environ: Mapping[str, str]) -> Callable[[], str | None]
         )
     started.append(process)
 
-    def explain() -> str | None:
+    def explain(late: bool) -> str | None:
         code = process.poll()
-        # Another codexctl was faster: its service holds the lock, and its socket will answer.
-        if code is None or code == Exit.CONFLICT:
+        # Another codexctl was faster: its service holds the lock, and its socket will answer. If not, ours says whose.
+        if code is None or (code == Exit.CONFLICT and not late):
             return None
         with log.open("rb") as written:
             written.seek(begin)

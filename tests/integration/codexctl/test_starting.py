@@ -137,6 +137,12 @@ def test_a_program_that_never_answers_is_given_up(ctl: Ctl, monkeypatch: pytest.
     wait_for_sync(lambda: starts(ctl))
 
 
+def test_another_service_that_never_answers_is_named(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(ctl, "#!/bin/sh\necho 'codex-supervisor: another one runs: pid 4711.' >&2\nexit 10\n")
+    monkeypatch.setattr(service.start, "__defaults__", (0.3,))
+    assert "another one runs: pid 4711" in ctl("ask", "hi").err
+
+
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_the_user_may_forbid_it(ctl: Ctl, how: str) -> None:
     program(ctl, SERVE)
