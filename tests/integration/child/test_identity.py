@@ -26,6 +26,8 @@ def child(token: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
         ["sleep", "300"], env={"CODEX_SUPERVISOR_CHILD": token, "PATH": os.defpath}, start_new_session=True
     ) as process:
+        # Popen returns when the program is loaded; the kernel shows its environment a moment later.
+        wait_for_sync(lambda: find_by_token(token) == [process.pid], what="the child to have its own environment")
         yield process
         process.kill()
 
@@ -75,7 +77,7 @@ def test_a_zombie_is_gone_and_so_is_nobody(record: ChildRecord, child: subproces
 
 
 def test_found_by_its_token(child: subprocess.Popen[bytes], token: str) -> None:
-    wait_for_sync(lambda: find_by_token(token) == [child.pid], what="the child to have its own environment")
+    assert find_by_token(token) == [child.pid]
     assert find_by_token("no such token") == []
 
 
