@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from codex_control.own_python import own_python, own_python_environment
+
 # Claude Code that is told to end is gone, or runs its SessionEnd hooks, within half of this.
 SETTLES_S = 0.8
 _LOOK_S = 0.02
@@ -28,8 +30,6 @@ def main() -> None:
 def start(claude: int, turn: str) -> None:
     """Run this in a process of its own that nobody waits for."""
     import subprocess
-
-    from codex_control.own_python import own_python, own_python_environment
 
     subprocess.Popen(
         [*own_python("codexctl.claude.after_esc"), str(claude), turn],

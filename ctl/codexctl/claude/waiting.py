@@ -13,6 +13,7 @@ from typing import Self
 from codex_control.errors import CodexError
 from codex_control.v1.turns_pb2 import Turn, TurnEvent
 
+from codexctl.claude import after_esc
 from codexctl.claude.answer_text import Notices
 from codexctl.feed import FeedItem, TurnFeed
 from codexctl.output import say
@@ -80,8 +81,6 @@ class Esc:
         threading.Thread(target=self._leave, daemon=True).start()
 
     def _leave(self) -> None:
-        from codexctl.claude import after_esc
-
         if os.getppid() == self._claude:
             after_esc.start(self._claude, self._request_id)
         os._exit(0)
