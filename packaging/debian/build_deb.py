@@ -17,6 +17,7 @@ import tempfile
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+from codex_control.service.completion import completion_script
 from codex_control.service.program import Program
 from codex_gateway.osservice.units import UNIT as GATEWAY_UNIT
 from codex_gateway.osservice.units import unit_text as gateway_unit_text
@@ -45,8 +46,9 @@ Version: {version}
 Architecture: {architecture}
 Maintainer: codex-supervisor maintainers <noreply@codex-supervisor.invalid>
 Installed-Size: {installed_kib}
-Depends: python3 (>= 3.{minor}), python3 (<< 3.{next_minor})
+Depends: python3 (>= 3.{minor}), python3 (<< 3.{next_minor}), libc6, libgcc-s1, libstdc++6
 Recommends: systemd
+Suggests: bubblewrap
 Section: devel
 Priority: optional
 Description: a Codex child for every Claude Code session that never loses an answer
@@ -55,8 +57,24 @@ Description: a Codex child for every Claude Code session that never loses an ans
  lets Codex and Claude Code use any model provider.
  .
  The services are systemd user units: systemctl --user enable --now
- codex-supervisor, and codex-gateway where it is wanted
+ codex-supervisor, and codex-gateway where it is wanted.
 """
+
+# Services end, with their children, while their program is still there. An upgrade leaves them running.
+PRERM = """\
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -z "${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
+	deb-systemd-invoke --user stop codex-supervisor.service codex-gateway.service || true
+fi
+"""
+
+# Where Debian's shells look for the completions of packages.
+COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/{name}",
+    "zsh": "usr/share/zsh/vendor-completions/_{name}",
+    "fish": "usr/share/fish/vendor_completions.d/{name}.fish",
+}
 
 
 def main() -> int:
@@ -81,8 +99,11 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
     wanted = f"{wheel.resolve()}[gateway,gateway-proxy]"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
     subprocess.run([*pip, "--no-compile", "--target", str(library), wanted], check=True)
-    # Their launchers name the Python that builds.
+    # Their launchers name the Python that builds, and pip's notes the place: dpkg has its own.
     shutil.rmtree(library / "bin", ignore_errors=True)
+    for name in ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json"):
+        for note in library.glob(f"*.dist-info/{name}"):
+            note.unlink()
     # Users cannot write byte code there. It is not checked against the sources: dpkg changes both together.
     compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     subprocess.run([*compile_all, "-s", str(root), "-p", "/", str(library)], check=True)
@@ -97,6 +118,9 @@ def fill(root: Path, wheel: Path, wheels: Path) -> None:
         launcher = root / "usr/bin" / name
         write(launcher, LAUNCHER.format(module=module))
         launcher.chmod(0o755)
+    for name in scripts.keys() - {"claude-codex"}:
+        for shell, place in COMPLETIONS.items():
+            write(root / place.format(name=name), completion_script(name, shell) + "\n")
 
     # The user manager's own PATH; `codex-supervisor install` makes a unit with the user's.
     program = Program({name: (f"/usr/bin/{name}",) for name in ("codex-supervisor", "codexctl", "codex-gateway")}, {})
@@ -135,12 +159,14 @@ def pack(root: Path, out: Path) -> Path:
     sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files]  # noqa: S324 (dpkg's format)
     write(root / "DEBIAN/control", control)
     write(root / "DEBIAN/md5sums", "".join(sums))
+    write(root / "DEBIAN/prerm", PRERM)
+    (root / "DEBIAN/prerm").chmod(0o755)
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
     out.mkdir(parents=True, exist_ok=True)
     package = out / f"codex-supervisor_{version}_{architecture}.deb"
-    # The lowest level of xz: a tenth larger than the default, in a fifth of the time.
-    pack_all = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(root), str(package)]
+    # The lowest level of xz: a fifth larger than the default, in a tenth of the time.
+    pack_all = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z0", "--build", str(root), str(package)]
     subprocess.run(pack_all, check=True, stdout=sys.stderr)
     return package
 

@@ -11,15 +11,20 @@ def completion_command(program: str) -> click.Command:
     @click.command("completion", help=_HELP.replace("PROGRAM", program))
     @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
     def completion(shell: str) -> None:
-        from click.shell_completion import get_completion_class
-
-        found = get_completion_class(shell)
-        assert found is not None  # noqa: S101 # click has all three
-        root = click.get_current_context().find_root().command
-        variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-        click.echo(found(root, {}, program, variable).source())
+        click.echo(completion_script(program, shell))
 
     return completion
+
+
+def completion_script(program: str, shell: str) -> str:
+    """Return the script that completes the command line of `program` in bash, zsh or fish."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101 # click has all three
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    # The commands are looked at where the script runs, not here.
+    return found(click.Command(program), {}, program, variable).source()
 
 
 _HELP = """Print the completion script of SHELL.
