@@ -1,5 +1,5 @@
 # Homebrew's formula. `make dist` fills in the address and the checksum of the source archive and writes it to
-# dist/codex-supervisor.rb: `brew install ./dist/codex-supervisor.rb`.
+# dist/codex-supervisor.rb. Homebrew installs what is in a tap alone: docs/installation.md says how.
 class CodexSupervisor < Formula
   desc "Codex child for every Claude Code session that never loses an answer"
   homepage "@HOMEPAGE@"
@@ -13,7 +13,10 @@ class CodexSupervisor < Formula
     # An environment of its own, with the versions that the tests ran with.
     system Formula["python@3.13"].opt_bin/"python3.13", "-m", "venv", libexec
     system libexec/"bin/python", "-m", "pip", "install", "--constraint", "constraints.txt", ".[gateway,gateway-proxy]"
-    bin.install_symlink %w[codex-supervisor codexctl codex-gateway].map { |name| libexec/"bin"/name }
+    bin.install_symlink %w[codex-supervisor codexctl codex-gateway claude-codex].map { |name| libexec/"bin"/name }
+    %w[codex-supervisor codexctl codex-gateway].each do |name|
+      generate_completions_from_executable(bin/name, "completion", shells: [:bash, :zsh, :fish])
+    end
   end
 
   # `brew services start codex-supervisor`. `codex-supervisor install` does the same with the PATH of your shell.

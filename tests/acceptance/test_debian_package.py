@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ def test_debian_package_works_where_it_is_unpacked(unpacked: Path) -> None:
     assert "codex-supervisor" in run(sys.executable, "-I", unpacked / "usr/bin/codex-supervisor", "--help")
     # The gateway looks whether its own packages are there.
     assert "[Service]" in run(sys.executable, "-I", unpacked / "usr/bin/codex-gateway", "install", "--dry-run")
+
+
+def test_debian_package_brings_every_command(unpacked: Path) -> None:
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {file.name for file in (unpacked / "usr/bin").iterdir()} == set(scripts)
 
 
 def test_debian_package_brings_the_user_units(unpacked: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -152,6 +154,13 @@ def test_homebrew_formula_names_the_archive_by_its_checksum(archive: Path, tmp_p
     assert 'url "https://example.org/a.tar.gz"' in text
     assert f'sha256 "{hashlib.sha256(archive.read_bytes()).hexdigest()}"' in text
     assert "@" not in text.replace("python@3.13", "")
+
+
+def test_homebrew_formula_links_every_command() -> None:
+    text = (REPOSITORY / "packaging/homebrew/codex-supervisor.rb").read_text()
+    (linked,) = re.findall(r"bin\.install_symlink %w\[(.*?)\]", text)
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(linked.split()) == set(scripts)
 
 
 def test_homebrew_formula_is_ruby() -> None:
