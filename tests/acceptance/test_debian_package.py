@@ -104,6 +104,25 @@ def test_debian_package_brings_the_user_units(unpacked: Path) -> None:
     assert str(REPOSITORY) not in gateway
 
 
+def test_a_removal_stops_the_services_and_an_upgrade_does_not(package: Path, unpacked: Path, tmp_path: Path) -> None:
+    run("dpkg-deb", "--control", package, tmp_path / "control")
+    script = tmp_path / "control/prerm"
+    # As if this machine had been started by systemd, with a stand-in that says what it is told.
+    script.write_text(script.read_text().replace("/run/systemd/system", str(tmp_path)))
+    invoke = tmp_path / "deb-systemd-invoke"
+    invoke.write_text('#!/bin/sh\necho "$@"\n')
+    invoke.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    action, *units = run("sh", script, "remove", PATH=path).removeprefix("--user ").split()
+    assert action == "stop"
+    assert {unit for unit in units if (unpacked / "usr/lib/systemd/user" / unit).exists()} == {
+        "codex-supervisor.service",
+        "codex-gateway.service",
+    }
+    assert run("sh", script, "upgrade", NEW_VERSION, PATH=path) == ""
+    assert run("sh", script, "remove", PATH=path, DPKG_ROOT="/elsewhere") == ""
+
+
 def test_debian_package_lists_the_checksums_of_all_files(package: Path, unpacked: Path) -> None:
     control = unpacked.parent / "control"
     run("dpkg-deb", "--control", package, control)
