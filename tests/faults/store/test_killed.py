@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.store.writing_process import ENTRIES
@@ -13,10 +14,13 @@ from tests.unit.store.samples import archive_dir, archive_files, opened, rows
 
 REPOSITORY = Path(__file__).parents[3]
 ROUNDS = 8
+ARCHIVED = "SELECT name FROM archive_files"
 
 
-def acknowledged_until_killed(directory: Path, number: int, lines: int) -> list[tuple[str, int]]:
-    """Let a process write, kill it after some `lines`, and return all that it said."""
+def acknowledged_until_killed(
+    directory: Path, number: int, lines: int, until: Callable[[], object] = lambda: True
+) -> list[tuple[str, int]]:
+    """Let a process write, kill it after some `lines` and when `until` holds, and return all that it said."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.store.writing_process", str(directory), str(number)],
         stdout=subprocess.PIPE,
@@ -26,6 +30,8 @@ def acknowledged_until_killed(directory: Path, number: int, lines: int) -> list[
     with process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
+        while not until():
+            said.append(process.stdout.readline())
         process.kill()
         said += process.stdout.readlines()
     assert process.returncode == -9
@@ -38,7 +44,9 @@ async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     ended: dict[str, str] = {}
     with_events: set[str] = set()
     for number in range(ROUNDS):
-        for word, turn in acknowledged_until_killed(tmp_path, number, chance.randint(1, 1500)):
+        # From the second half on, turns have moved to the archive before a kill, and move while it comes.
+        moved = (lambda: True) if number < ROUNDS // 2 else (lambda: rows(tmp_path, ARCHIVED))
+        for word, turn in acknowledged_until_killed(tmp_path, number, chance.randint(1, 1500), moved):
             match word:
                 case "accepted":
                     accepted.add(f"turn-{turn}")
@@ -62,5 +70,5 @@ async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     assert archive_files(tmp_path), "killed while turns moved to the archive, too"
     async with opened(tmp_path, entries_per_instance=ENTRIES) as store:
         await store.tidy()
-        known = {name for (name,) in rows(tmp_path, "SELECT name FROM archive_files")}
+        known = {name for (name,) in rows(tmp_path, ARCHIVED)}
         assert known == {path.name for path in archive_files(tmp_path)}, "nothing is left lying about"

@@ -26,12 +26,14 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.integration.codexctl.fake_supervisor import FakeSupervisor
-signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[3] == "stubborn" else lambda *_: os._exit(0))
+# Waited for, not handled: a handler would not run where the signal comes a moment before the process begins to wait.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 fake = FakeSupervisor(Path(sys.argv[2]))
 fake.version.running_turns = 1
 fake.start()
-while True:
-    signal.pause()
+while signal.sigwait([signal.SIGTERM]) and sys.argv[3] == "stubborn":
+    pass
+os._exit(0)
 """
 
 
