@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from codex_control.safe_text import bytes_text, duration_text, one_line
 from codex_control.v1.admin_pb2 import VersionResponse
 from codex_control.v1.instances_pb2 import Instance, InstanceState
 
 from codexctl.json_form import enum_name
-from codexctl.output import put, put_message
+from codexctl.output import put, put_message, put_table, table_width
 from codexctl.session import Session
 
 HEADINGS = ("INSTANCE", "STATE", "PID", "SINCE", "PROFILE", "TURN", "QUEUE", "RESTARTS", "MEMORY", "DETAIL")
+
+EXPENDABLE = ("QUEUE", "PROFILE", "RESTARTS", "MEMORY", "SINCE", "TURN", "DETAIL")
+"""What a narrow terminal goes without, first to last; the instance, its state and its pid are always whole."""
 
 
 def state_name(state: InstanceState) -> str:
@@ -37,19 +40,26 @@ def row(instance: Instance) -> tuple[str, ...]:
     )
 
 
-def service_lines(version: VersionResponse) -> Iterator[str]:
-    """What is to be known about the service: one line, and one for everything that is not as it should be."""
+def service_lines(version: VersionResponse, width: int = 0) -> Iterator[str]:
+    """What is to be known about the service: one line, and one for everything that is not as it should be.
+
+    Where the first one is longer than `width`, the address in it has a line of its own, whole.
+    """
     parts = [
         f"codex-supervisor {version.version}",
         f"up {_ago(version.started_at.seconds)}",
         f"pid {version.pid}",
         f"codex {version.codex_version or 'not found'}",
     ]
-    if version.metrics_url:
-        parts.append(version.metrics_url)
     if version.draining:
         parts.append(f"draining, {version.running_turns} turns run")
-    yield one_line(" · ".join(parts))
+    line = one_line(" · ".join(parts))
+    if not version.metrics_url:
+        yield line
+    elif 0 < width < len(line) + len(version.metrics_url) + 3:
+        yield from (line, one_line(version.metrics_url))
+    else:
+        yield one_line(f"{line} · {version.metrics_url}")
     if version.demo_model:
         yield "demo model: the answers come from a built-in stand-in, not from OpenAI"
     for sentence in version.degraded:
@@ -98,6 +108,11 @@ def setting_text(instance: Instance, name: str) -> str:
 def _ago(since_s: int) -> str:
     """How long ago a time in seconds since the epoch was; the service's clock is ours."""
     return duration_text(max(0, int(time.time_ns() // 10**9 - since_s))) if since_s else ""
+
+
+def put_instances(instances: Iterable[Instance]) -> None:
+    """Print the table of `instances`."""
+    put_table(HEADINGS, [row(one) for one in instances], width=table_width(), expendable=EXPENDABLE)
 
 
 def put_instance(session: Session, instance: Instance) -> None:

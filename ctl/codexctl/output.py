@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
+# Characters of a last column, mostly a prompt, without which it tells nothing.
+_READABLE = 16
+
+
 def say(text: str) -> None:
     """One notice on stderr. A stderr that nobody reads any more is no reason to lose an answer."""
     try:
@@ -73,13 +77,43 @@ def put_message(message: Message) -> None:
     put_json(to_json(message))
 
 
-def put_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0) -> None:
-    """Columns divided by two spaces; empty cells are `-`. Lines are cut to `width` where it is given."""
-    cells = [[one_line(cell) or "-" for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    for row in [list(headings), *cells]:
-        line = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
-        put(line[: width - 1] + "…" if 0 < width < len(line) else line)
+def table_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0, expendable: Sequence[str] = ()
+) -> list[str]:
+    """The heading and the rows as lines; columns are divided by two spaces, empty cells are `-`.
+
+    Where `width` is given and too small, the columns named in `expendable` are left out, the first one first, until a
+    readable part of the last column fits. It alone is cut: what stands before it is to be typed again.
+    """
+    columns = [
+        [heading, *(one_line(cell) or "-" for cell in column)] for heading, *column in zip(headings, *rows, strict=True)
+    ]
+    sizes = {column[0]: max(map(len, column)) for column in columns}
+    for name in expendable:
+        *others, last = sizes
+        if not width or sum(sizes[other] + 2 for other in others) + min(sizes[last], _READABLE) <= width:
+            break
+        del sizes[name]
+    *others, last = sizes
+    room = width - sum(sizes[other] + 2 for other in others)
+    shown = [column for column in columns if column[0] in sizes]
+    return [
+        "  ".join(
+            [
+                *(cell.ljust(sizes[other]) for cell, other in zip(cells, others, strict=True)),
+                one_line(end, max(room, 1)) if width else end,
+            ]
+        ).rstrip()
+        for *cells, end in zip(*shown, strict=True)
+    ]
+
+
+def put_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0, expendable: Sequence[str] = ()
+) -> None:
+    """Print `table_lines`."""
+    for line in table_lines(headings, rows, width=width, expendable=expendable):
+        put(line)
 
 
 def table_width() -> int:

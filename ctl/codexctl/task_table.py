@@ -25,6 +25,9 @@ from codexctl.turn_table import local_time
 
 HEADINGS = ("TASK", "STATE", "ATTEMPT", "SUBMITTED", "TOOK", "NOW", "PROMPT")
 
+EXPENDABLE = ("ATTEMPT", "SUBMITTED", "TOOK", "NOW")
+"""What a narrow terminal goes without, first to last."""
+
 # What is worst stands first: the exit code of a command that waited for several tasks.
 _WORST_FIRST = (Exit.FAILED, Exit.TIMED_OUT, Exit.CANCELLED, Exit.NOT_ENDED, Exit.OK)
 
@@ -77,15 +80,15 @@ def doing(task: Task) -> str:
     return task.progress if task.state == TASK_STATE_RUNNING else task.waits_for or task.error
 
 
-def row(task: Task) -> tuple[str, ...]:
-    """One task under `HEADINGS`."""
+def row(task: Task, width: int = 0) -> tuple[str, ...]:
+    """One task under `HEADINGS`, for a terminal of `width` columns."""
     return (
         task.id,
         standing(task),
         str(task.attempt or ""),
         local_time(task.submitted_at.seconds),
         _took(task),
-        one_line(doing(task), 60),
+        one_line(doing(task), max(width // 4, 20) if 0 < width < 160 else 60),
         task.spec.prompt[:200],
     )
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from codex_control.safe_text import duration_text, one_line, strip_controls
 from codex_control.v1.outcome_pb2 import Cause, Outcome
 from codex_control.v1.turns_pb2 import Turn, TurnState
 
+from codexctl.output import put_table, table_width
 from codexctl.view.lines import command_text, file_text
 
 HEADINGS = ("TURN", "INSTANCE", "ACCEPTED", "TOOK", "OUTCOME", "PROMPT")
+
+# What a narrow terminal goes without, first to last; of all instances, the instance says more than the time.
+_EXPENDABLE = ("TOOK", "INSTANCE", "ACCEPTED")
+_EXPENDABLE_OF_ALL = ("TOOK", "ACCEPTED", "INSTANCE")
 
 
 def row(turn: Turn) -> tuple[str, ...]:
@@ -24,6 +29,12 @@ def row(turn: Turn) -> tuple[str, ...]:
         standing(turn),
         turn.prompt[:200],
     )
+
+
+def put_turns(turns: Iterable[Turn], *, all_instances: bool) -> None:
+    """Print the table of `turns`."""
+    expendable = _EXPENDABLE_OF_ALL if all_instances else _EXPENDABLE
+    put_table(HEADINGS, [row(turn) for turn in turns], width=table_width(), expendable=expendable)
 
 
 def standing(turn: Turn) -> str:

@@ -61,7 +61,7 @@ def command(
         return
     client = session.client(start=True)
 
-    from codexctl.output import put, put_message, put_table, table_width
+    from codexctl.output import put, put_message, table_width
 
     if turn is not None:
         _show_one(session, client, turn)
@@ -79,7 +79,7 @@ def command(
     if not entries:
         put("nothing here")
         return
-    put_table(turn_table.HEADINGS, [turn_table.row(entry) for entry in entries], width=table_width())
+    turn_table.put_turns(entries, all_instances=all_instances)
     if len(entries) == limit and table_width():
         put(f"older ones: --page {page + 1} · one of them in full: codexctl history TURN")
 

@@ -16,7 +16,7 @@ def command(session: Session, instance: str | None, all_instances: bool) -> None
     client = session.client(start=False)
 
     from codexctl import instance_table
-    from codexctl.output import put, put_json, put_message, put_table, table_width
+    from codexctl.output import put, put_json, put_message, table_width
 
     if instance is not None:
         from codex_control.v1.instances_pb2 import GetInstanceRequest, GetInstanceResponse
@@ -52,7 +52,7 @@ def command(session: Session, instance: str | None, all_instances: bool) -> None
             }
         )
         return
-    for line in instance_table.service_lines(version):
+    for line in instance_table.service_lines(version, table_width()):
         put(line)
     if counts is not None:
         from codexctl.task_table import counts_line
@@ -60,6 +60,6 @@ def command(session: Session, instance: str | None, all_instances: bool) -> None
         if line := counts_line(counts):
             put(line)
     if instances:
-        put_table(instance_table.HEADINGS, [instance_table.row(one) for one in instances], width=table_width())
+        instance_table.put_instances(instances)
     else:
         put('no instances yet; codexctl ask "..." makes one')

@@ -33,7 +33,7 @@ def command(session: Session, instance: str | None, all_instances: bool, once: b
     from codex_control.v1.instances_pb2 import WatchInstancesRequest, WatchInstancesResponse
 
     from codexctl import instance_table
-    from codexctl.output import end_with_reader, put_message, put_table, table_width
+    from codexctl.output import end_with_reader, put_message, table_width
 
     request = WatchInstancesRequest(instance=ref.ref() if ref else None, include_tasks=all_instances)
     if once:
@@ -42,7 +42,7 @@ def command(session: Session, instance: str | None, all_instances: bool, once: b
             for one in found:
                 put_message(WatchInstancesResponse(instance=one))
         else:
-            put_table(instance_table.HEADINGS, [instance_table.row(one) for one in found], width=table_width())
+            instance_table.put_instances(found)
         return
     if table_width() and not session.json:
         from codexctl.view.top_screen import show_live

@@ -26,7 +26,7 @@ def command(session: Session, instance: str | None, all_instances: bool, states:
     from codex_control.v1.turns_pb2 import ListTurnsRequest, ListTurnsResponse
 
     from codexctl import turn_table
-    from codexctl.output import put, put_message, put_table, table_width
+    from codexctl.output import put, put_message
 
     request = ListTurnsRequest(
         instance=ref.ref() if ref else None,
@@ -38,6 +38,6 @@ def command(session: Session, instance: str | None, all_instances: bool, states:
         for turn in turns:
             put_message(turn)
     elif turns:
-        put_table(turn_table.HEADINGS, [turn_table.row(turn) for turn in turns], width=table_width())
+        turn_table.put_turns(turns, all_instances=all_instances)
     else:
         put("no turns")

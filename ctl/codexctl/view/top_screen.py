@@ -6,16 +6,15 @@ import threading
 from queue import Empty, SimpleQueue
 
 from codex_control.errors import CodexError
-from codex_control.safe_text import one_line
 from codex_control.v1.admin_pb2 import VersionRequest, VersionResponse
 from codex_control.v1.instances_pb2 import Instance, WatchInstancesRequest, WatchInstancesResponse
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from codexctl.client import Client
-from codexctl.instance_table import HEADINGS, row, service_lines, state_name
+from codexctl.instance_table import EXPENDABLE, HEADINGS, row, service_lines, state_name
+from codexctl.output import table_lines
 
 _TICK_S = 1.0
 _STYLES = {
@@ -37,7 +36,7 @@ def show_live(client: Client, request: WatchInstancesRequest) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_table(version, instances, console.height), refresh=True)
+            live.update(_screen(version, instances, console.width, console.height), refresh=True)
             try:
                 change = inbox.get(timeout=_TICK_S)
                 while True:
@@ -69,15 +68,13 @@ def _apply(instances: dict[str, Instance], change: WatchInstancesResponse) -> No
         instances[change.instance.id] = change.instance
 
 
-def _table(version: VersionResponse, instances: dict[str, Instance], height: int) -> Table:
-    table = Table(box=None, pad_edge=False, title="\n".join(service_lines(version)), title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+def _screen(version: VersionResponse, instances: dict[str, Instance], width: int, height: int) -> Group:
+    above = [Text(line) for line in service_lines(version, width)]
     # Those that do something come first; what does not fit on the screen is counted.
     ordered = sorted(instances.values(), key=lambda one: (not one.turn_id, one.id))
-    room = max(1, height - 4)
-    for one in ordered[:room]:
-        table.add_row(*(Text(one_line(cell) or "-") for cell in row(one)), style=_STYLES.get(state_name(one.state)))
-    if len(ordered) > room:
-        table.caption = f"and {len(ordered) - room} more"
-    return table
+    room = max(1, height - len(above) - 2)
+    shown = ordered[:room]
+    heading, *lines = table_lines(HEADINGS, [row(one) for one in shown], width=width, expendable=EXPENDABLE)
+    below = [Text(f"and {len(ordered) - room} more")] if len(ordered) > room else []
+    rows = (Text(line, _STYLES.get(state_name(one.state), "")) for one, line in zip(shown, lines, strict=True))
+    return Group(*above, Text(heading, "bold"), *rows, *below)

@@ -29,8 +29,10 @@ def command(session: Session, states: tuple[str, ...], queue: str, limit: int) -
         for task in tasks:
             put_message(task)
     elif tasks:
-        put_table(task_table.HEADINGS, [task_table.row(task) for task in tasks], width=table_width())
-        if len(tasks) == limit and table_width():
+        width = table_width()
+        rows = [task_table.row(task, width) for task in tasks]
+        put_table(task_table.HEADINGS, rows, width=width, expendable=task_table.EXPENDABLE)
+        if len(tasks) == limit and width:
             put(f"perhaps more: -n {limit * 5} · one of them in full: codexctl task show TASK")
     else:
         put("no tasks" if states or queue else 'no tasks yet; codexctl task submit "..." makes one')
