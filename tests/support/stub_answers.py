@@ -22,8 +22,8 @@ class Knobs:
     headers: tuple[tuple[str, str], ...] = ()
     first_delay_s: float = 0.0
     """Before the head."""
-    stalls: Literal["", "head", "middle"] = ""
-    """Says nothing any more: before the head, or after the first half."""
+    stalls: Literal["", "head", "middle", "end"] = ""
+    """Says nothing any more: before the head, after the first half, or after the last event, before the body's end."""
     events: int = 4
     """Text events of a stream."""
     event_bytes: int = 5

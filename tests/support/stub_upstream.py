@@ -209,6 +209,8 @@ class _Connection(asyncio.Protocol):
                 await self._write(_chunk(event[at : at + (knobs.chunk_bytes or len(event))]), seen)
                 if knobs.chunk_bytes:
                     await asyncio.sleep(0)
+        if knobs.stalls == "end":
+            await asyncio.Event().wait()
         self._done = True
         await self._write(b"0\r\n\r\n", seen)
 

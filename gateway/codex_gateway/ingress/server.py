@@ -179,7 +179,8 @@ class Ingress:
             try:
                 return await self._serve(request, call, began_s)
             except (ConnectionError, asyncio.CancelledError):
-                call.entry.status, call.entry.outcome = 499, "client_gone"
+                if not call.entry.outcome:
+                    call.entry.status, call.entry.outcome = 499, "client_gone"
                 raise
             except Exception:
                 call.entry.status, call.entry.outcome, call.entry.error = 500, "failed", _FAILED
@@ -363,15 +364,11 @@ class Ingress:
                     keep_streamed(self.keep, call, data)
                 entry.bytes_out += len(data)
                 await self._write(request, response, data, entry)
+                if answer.conversion.outcome is not None:
+                    _told(entry, answer)  # Codex leaves when it has the last event, before the end of the body
                 data = await answer.next()
             await self._write(request, response, b"", entry)
-            entry.status = answer.status
-            entry.outcome = "ok"
-            outcome = answer.conversion.outcome
-            if answer.failure is not None:
-                entry.outcome, entry.error = "failed", answer.failure.why
-            elif outcome is not None and outcome.error is not None:
-                entry.outcome, entry.error = "failed", outcome.error.message[:1000]
+            _told(entry, answer)
         finally:
             entry.usage = answer.usage
             answer.close()
@@ -400,6 +397,16 @@ class Ingress:
             )
         usage: Usage | None = entry.usage
         return 0 if usage is None else usage.whole_input + usage.output
+
+
+def _told(entry: Entry, answer: Stream) -> None:
+    """Write down what the client was told."""
+    entry.status, entry.outcome = answer.status, "ok"
+    outcome = answer.conversion.outcome
+    if answer.failure is not None:
+        entry.outcome, entry.error = "failed", answer.failure.why
+    elif outcome is not None and outcome.error is not None:
+        entry.outcome, entry.error = "failed", outcome.error.message[:1000]
 
 
 class _Refusal(Exception):

@@ -96,6 +96,25 @@ async def test_a_header_that_is_no_text_stops_no_records_and_no_tagger(
         await wait_for(lambda: [one.conversation for one in recorded(running)] == ["other|id:a\\udcffb"])
 
 
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [("/v1/messages", b"message_stop"), ("/v1/chat/completions", b"[DONE]"), ("/v1/responses", b"response.completed")],
+)
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+async def test_a_client_that_leaves_with_the_last_event_has_its_answer(
+    start: Start, stub: StubUpstream, path: str, last: bytes, dialect: str
+) -> None:
+    stub.always = Knobs(stalls="end")
+    async with start(endpoints=[endpoint(stub, dialects=(dialect,))], records=RECORDS) as running:
+        async with running.post(path, BODIES[path](stream=True)) as response:
+            while last not in await response.content.readline():
+                pass
+            response.close()
+        await wait_for(lambda: [one.outcome for one in recorded(running)] not in ([], [""]))
+        (found,) = recorded(running)
+        assert (found.outcome, found.status) == ("ok", 200)
+
+
 async def test_a_whole_answer_does_not_wait_for_ever_for_its_reader(start: Start, stub: StubUpstream) -> None:
     stub.always = Knobs(body=completion(filler="x" * 20_000_000))
     async with start(endpoints=[endpoint(stub)], records=RECORDS, limits={"slow_reader_timeout": 1}) as running:
