@@ -10,7 +10,7 @@ from pathlib import Path
 
 from codex_control.errors import BadConfig, CodexError, ServiceUnavailable, WrongState
 
-from codexctl.claude.launcher import find_claude
+from codexctl.claude.launcher import MEND_CLAUDE, find_claude
 from codexctl.claude.plugin import MARKETPLACE, PLUGIN, ensure_plugin, marketplace_dir
 from codexctl.claude.settings_file import give_back, keep, parsed, settings_path
 
@@ -134,7 +134,14 @@ def _run(claude: str, environ: Mapping[str, str], *arguments: str) -> None:
             timeout=_COMMAND_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServiceUnavailable(f"claude plugin {arguments[0]} did not run", why=str(error)) from error
+        if isinstance(error, OSError):
+            raise ServiceUnavailable(
+                f"{claude} cannot be run", why=error.strerror or str(error), next_step=MEND_CLAUDE
+            ) from error
+        raise ServiceUnavailable(
+            f"claude plugin {arguments[0]} did not end within {_COMMAND_LIMIT_S:.0f} s",
+            next_step="`claude --version` shows whether Claude Code itself works",
+        ) from error
     if ended.returncode != 0:
         said = " / ".join((ended.stderr.strip() or ended.stdout.strip()).splitlines()[-3:])
         raise ServiceUnavailable(

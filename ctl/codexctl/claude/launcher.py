@@ -21,6 +21,10 @@ from codexctl.service import is_running, start
 
 # What a shell reports for a program that it does not find.
 NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+MEND_CLAUDE = (
+    "install Claude Code anew (npm install -g @anthropic-ai/claude-code), or take that file away if it is none of it"
+)
 _HELP = ("-h", "--help")
 # They need no service and no plugin, and whoever only looks starts nothing.
 _ENDS_AT_ONCE = (*_HELP, "-v", "--version")
@@ -55,7 +59,14 @@ def main() -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     sys.stderr.flush()
-    os.execve(claude, [claude, *options, *arguments], environ)  # noqa: S606 # there is no shell, and none is wanted
+    try:
+        os.execve(claude, [claude, *options, *arguments], environ)  # noqa: S606 # there is no shell, and none is wanted
+    except OSError as error:
+        if first in _HELP:
+            put(_ABOUT)
+        say(f"claude-codex: {claude} cannot be run: {error.strerror}.")
+        say(f"  next: {MEND_CLAUDE}")
+        sys.exit(NOT_EXECUTABLE)
 
 
 def find_claude(environ: Mapping[str, str], argv0: str) -> str | None:

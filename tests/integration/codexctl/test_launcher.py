@@ -18,6 +18,7 @@ from codexctl.claude.launcher import find_claude
 from tests.support.spending import least_cpu_s
 from tests.support.waiting import wait_for_sync
 
+from .conftest import Ctl
 from .fake_supervisor import FakeSupervisor
 
 # Tells its arguments and what it was given, and ends as it is told to.
@@ -89,6 +90,29 @@ def test_missing_claude_is_told_with_the_fix(environment: dict[str, str], home: 
     done = subprocess.run(asked, env=environment | {"PATH": str(home)}, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout.split(" [")[0]) == (0, "Usage: claude-codex")
     assert "next: install it" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_a_claude_that_cannot_be_run_is_told_with_the_fix(
+    launch: Launch, home: Path, fake: FakeSupervisor, arguments: tuple[str, ...]
+) -> None:
+    claude = home / "programs" / "claude"
+    claude.write_bytes(b"\0 no program of this machine")
+    done = launch(*arguments)
+    told, fix = done.stderr.splitlines()
+    assert (done.returncode, told) == (126, f"claude-codex: {claude} cannot be run: Exec format error.")
+    assert fix.startswith("  next: install Claude Code anew (npm install -g ")
+
+
+def test_the_installation_tells_of_a_claude_that_cannot_be_run(ctl: Ctl, home: Path) -> None:
+    claude = home / "claude"
+    claude.write_bytes(b"\0 no program of this machine")
+    claude.chmod(0o755)
+    ctl.environment["PATH"] = str(home)
+    result = ctl("claude", "install")
+    told, fix = result.err.splitlines()
+    assert told == f"codexctl: {claude} cannot be run: Exec format error."
+    assert fix.startswith("  next: install Claude Code anew (npm install -g ")
 
 
 @pytest.mark.parametrize("option", ["-h", "--help", "-v", "--version"])
