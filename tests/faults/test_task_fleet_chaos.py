@@ -90,7 +90,7 @@ async def _submit_somewhere(fleet: list[Machine], name: str) -> None:
         if machine.supervisor.process is None:
             return False
         try:
-            await submit(machine.supervisor, f"do {name}", name, cwd="/")
+            await submit(machine.supervisor, f"do {name}", name, cwd=str(fleet[0].supervisor.home.workspace))
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, AssertionError, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
                 raise
