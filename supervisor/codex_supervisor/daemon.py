@@ -30,6 +30,7 @@ from codex_control.v1 import admin_pb2
 from codex_supervisor.child.cgroups import delegated_cgroup, start_controllers
 from codex_supervisor.child.identity import TOKEN_VARIABLE
 from codex_supervisor.child.installed import InstalledCodex
+from codex_supervisor.child.locate import codex_word
 from codex_supervisor.child.orphans import OrphanReaper, become_subreaper
 from codex_supervisor.claude.leases import Leases
 from codex_supervisor.claude.status_files import StatusFiles
@@ -261,7 +262,9 @@ class Daemon:
 
         # Its threads are no part of the user's own conversations.
         home = make_private_dir(self.paths.state_dir / "demo-codex-home")
-        model = await start_demo_model(home / "demo-model.json")
+        model = await start_demo_model(
+            home / "demo-model.json", codex_word(house.config.codex.binary, house.environment)
+        )
         stack.push_async_callback(model.stop)
         house.child_overrides = demo_overrides(model.port)
         house.child_secrets = dict(model.environment)

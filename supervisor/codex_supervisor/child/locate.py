@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,20 @@ async def locate_codex(configured: str, environ: Mapping[str, str]) -> CodexBina
         why="the configuration names none, there is no `codex` on PATH, and the PyPI wheel is not installed",
         next_step=_INSTALL,
     )
+
+
+def codex_word(configured: str, environ: Mapping[str, str]) -> str:
+    """What a person calls Codex by in a shell: its name where it is on `PATH`, else the whole path of the one in use.
+
+    Looks at no more than where it is; arguments as of `locate_codex`.
+    """
+    if shutil.which("codex", path=environ.get("PATH", os.defpath)):
+        return "codex"
+    try:
+        path = _configured(configured, environ) if configured else codex_of_wheel()
+    except CodexUnusable:
+        path = None
+    return shlex.quote(str(path)) if path else "codex"
 
 
 def _configured(configured: str, environ: Mapping[str, str]) -> Path:

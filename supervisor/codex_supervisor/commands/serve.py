@@ -58,7 +58,7 @@ def _demo(paths: Paths, *, asked: bool) -> tuple[bool, str]:
     login = _login(paths)
     if login.status is CheckStatus.ERROR:
         remember(paths)
-        return True, _DEMO_ANSWERS
+        return True, _demo_answers(paths)
     if not remembered or login.status is CheckStatus.WARNING:
         # A warning is of a check that could not look: the demo is not over.
         return remembered, ""
@@ -66,10 +66,15 @@ def _demo(paths: Paths, *, asked: bool) -> tuple[bool, str]:
     return False, f"the demo is over, the real model answers from now on: {login.found}"
 
 
-_DEMO_ANSWERS = (
-    "the demo model answers, which only shows that all works: Codex has no login; "
-    "after `codex login`, `codexctl reload --exec` brings the real one"
-)
+def _demo_answers(paths: Paths) -> str:
+    from codex_supervisor.child.locate import codex_word
+    from codex_supervisor.config.reading import load_config
+
+    codex = codex_word(load_config(paths.config_file).codex.binary, os.environ)
+    return (
+        "the demo model answers, which only shows that all works: Codex has no login; "
+        f"after `{codex} login`, `codexctl reload --exec` brings the real one"
+    )
 
 
 def _login(paths: Paths) -> CheckResult:

@@ -20,7 +20,7 @@ _TRY = (
     "- `demo: slow` answers for half a minute; kill Codex or the supervisor meanwhile\n"
     "- `demo: command` runs a harmless shell command\n"
     "- `demo: plan` shows a plan\n\n"
-    "For real answers log in with `codex login` and run `codexctl reload --exec`."
+    "For real answers log in with `{codex} login` and run `codexctl reload --exec`."
 )
 _PLAN = ("Read what was asked", "Do nothing about it", "Say so")
 
@@ -28,8 +28,8 @@ Pieces = Iterator[tuple[float, bytes]]
 """Pairs of a pause in seconds and the bytes to be sent after it."""
 
 
-def demo_answer(request: ModelRequest, stream: ResponseStream) -> Pieces:
-    """The answer to one request. Every one says that it comes from no AI."""
+def demo_answer(request: ModelRequest, stream: ResponseStream, codex: str = "codex") -> Pieces:
+    """The answer to one request. Every one says that it comes from no AI. `codex` is what a person calls Codex by."""
     yield 0.0, stream.created()
     asked = request.last_user_text.lower()
     done = len(request.tool_outputs)
@@ -40,7 +40,7 @@ def demo_answer(request: ModelRequest, stream: ResponseStream) -> Pieces:
     elif "demo: slow" in asked:
         yield from _slow(stream)
     else:
-        yield from _say(stream, _WHO + _quote(request) + _remember(request) + _TRY)
+        yield from _say(stream, _WHO + _quote(request) + _remember(request) + _TRY.replace("{codex}", codex))
     spoken = sum(len(item.text) for item in request.input)
     # Codex shows what a turn cost; a token is about four characters.
     yield 0.0, stream.completed(input_tokens=spoken // 4, output_tokens=stream.text_characters // 4)

@@ -68,14 +68,14 @@ class Kept(msgspec.Struct, frozen=True):
     token: str = ""
 
 
-async def start_demo_model(file: Path) -> DemoModel:
+async def start_demo_model(file: Path, codex: str = "codex") -> DemoModel:
     """Start the demo model where the last one was, with its token, so that children which outlived it go on.
 
     `file` (0600) holds both; where it is not readable, or the port is taken, new ones are made.
     Raises `BadConfig` where the extra `demo` is not installed.
     """
     kept = _read_kept(file)
-    model = DemoModel(kept.token)
+    model = DemoModel(kept.token, codex)
     try:
         port = await model.start(kept.port)
     except BadConfig:
@@ -102,7 +102,9 @@ def _write_kept(file: Path, kept: Kept) -> None:
 class DemoModel:
     """The server. `start` it, give `demo_overrides(port)` and `environment` to Codex, `stop` it."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", codex: str = "codex") -> None:
+        """`codex` is what a person calls Codex by."""
+        self._codex = codex
         self.port = 0
         self._token = token or secrets.token_urlsafe(32)
         self._numbers = itertools.count(1)
@@ -174,7 +176,7 @@ class DemoModel:
             return _error(400, "invalid_request_error", f"The demo model does not understand this request: {error}")
         response = web.StreamResponse(headers={"Content-Type": SSE_CONTENT_TYPE, "Cache-Control": "no-store"})
         await response.prepare(http)
-        for pause_s, data in demo_answer(request, ResponseStream(f"resp_{next(self._numbers)}", MODEL)):
+        for pause_s, data in demo_answer(request, ResponseStream(f"resp_{next(self._numbers)}", MODEL), self._codex):
             if pause_s:
                 await asyncio.sleep(pause_s)
             await response.write(data)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import stat
 import sys
 import tomllib
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from codex_control.errors import BadConfig, CodexError
@@ -18,7 +16,7 @@ from codex_control.service.redaction import redact
 from codex_supervisor.child.environment import DEFAULT_ALLOW, child_environment
 from codex_supervisor.child.gateway import find_gateway
 from codex_supervisor.child.identity import TOKEN_VARIABLE
-from codex_supervisor.child.locate import locate_codex
+from codex_supervisor.child.locate import codex_word, locate_codex
 from codex_supervisor.child.providers import provider_variables
 from codex_supervisor.codex_home import codex_home
 from codex_supervisor.config.children import Provider
@@ -69,7 +67,7 @@ def home(surroundings: Surroundings) -> CheckResult:
     except FileNotFoundError:
         if surroundings.config.codex.home or surroundings.environ.get("CODEX_HOME"):
             return error(name, f"{path} does not exist", f"mkdir -m 700 -p {path}")
-        return warning(name, f"{path} does not exist yet", "run `codex login`, which makes it")
+        return warning(name, f"{path} does not exist yet", f"run `{_codex_word(surroundings)} login`, which makes it")
     except OSError as problem:
         return error(name, f"{path} cannot be looked at: {problem.strerror}", "make its parent accessible")
     if not stat.S_ISDIR(status.st_mode):
@@ -110,7 +108,7 @@ async def login(surroundings: Surroundings) -> CheckResult:
     except CodexError:
         return warning(name, "not looked at: there is no usable Codex", "put Codex right first")
     environment = _environment(surroundings)
-    codex = _codex_word(found.path, surroundings)
+    codex = _codex_word(surroundings)
     if not await asyncio.to_thread(Path(environment["CODEX_HOME"]).is_dir):
         return error(name, "not logged in", f"{codex} login")
     code, output = await run_program(
@@ -137,9 +135,8 @@ async def login(surroundings: Surroundings) -> CheckResult:
     )
 
 
-def _codex_word(path: str, surroundings: Surroundings) -> str:
-    """What a person calls Codex by: its name where it is on `PATH`, else its whole path."""
-    return "codex" if which("codex", path=surroundings.environ.get("PATH")) else shlex.quote(path)
+def _codex_word(surroundings: Surroundings) -> str:
+    return codex_word(surroundings.config.codex.binary, surroundings.environ)
 
 
 def gateway(surroundings: Surroundings) -> CheckResult:

@@ -23,7 +23,7 @@ _CAUSES: dict[str, tuple[Cause, str]] = {
     "responseStreamConnectionFailed": (Cause.PROVIDER, "check the network and the provider's address"),
     "responseStreamDisconnected": (Cause.PROVIDER, "ask again; check the network if it comes back"),
     "responseTooManyFailedAttempts": (Cause.PROVIDER, "ask again in a while"),
-    "unauthorized": (Cause.AUTH, "run `codex login`, or check the provider's key"),
+    "unauthorized": (Cause.AUTH, "run `{codex} login`, or check the provider's key"),
     "cyberPolicy": (Cause.REFUSED, "rephrase the request"),
     "misalignmentPolicyViolation": (Cause.REFUSED, "rephrase the request"),
     "tooManyDenials": (Cause.REFUSED, "allow what Codex asks for, or choose another approval policy"),
@@ -45,11 +45,16 @@ _STATUS_CAUSES = {
 }
 
 
-def cause_of(error: TurnError) -> tuple[Cause, str]:
-    """Return the cause of a failed turn and what to do about it.
+def cause_of(error: TurnError, codex: str = "codex") -> tuple[Cause, str]:
+    """Return the cause of a failed turn and what to do about it; `codex` is what a person calls Codex by.
 
     The message decides where Codex's word says nothing: the HTTP status code stands in its text.
     """
+    cause, next_step = _cause_of(error)
+    return cause, next_step.replace("{codex}", codex)
+
+
+def _cause_of(error: TurnError) -> tuple[Cause, str]:
     word = _STATUS_CAUSES.get(error.http_status or 0, error.kind)
     known = _CAUSES.get(word)
     if known is not None:
@@ -63,8 +68,11 @@ def cause_of(error: TurnError) -> tuple[Cause, str]:
     return Cause.PROVIDER, "run `codexctl doctor` and look at `codexctl logs --stderr`"
 
 
-def outcome_of(turn: Turn, draft: Draft, ending: Cause | None) -> Verdict:
-    """Return what becomes of a turn that Codex has ended; `ending` is why we wanted that, where we did."""
+def outcome_of(turn: Turn, draft: Draft, ending: Cause | None, codex: str = "codex") -> Verdict:
+    """Return what becomes of a turn that Codex has ended; `ending` is why we wanted that, where we did.
+
+    `codex`: see `cause_of`.
+    """
     match turn.status:
         case "completed" if draft.review and not draft.answer():
             return Outcome.FAILED, Cause.CODEX, "the reviewer said nothing; ask again"
@@ -74,7 +82,7 @@ def outcome_of(turn: Turn, draft: Draft, ending: Cause | None) -> Verdict:
             error = turn.error or draft.last_error
             if error is None:
                 return Outcome.FAILED, Cause.CODEX, "Codex gave no reason; run `codexctl doctor`"
-            cause, next_step = cause_of(error)
+            cause, next_step = cause_of(error, codex)
             return Outcome.FAILED, cause, f"{error.message.rstrip('.')}; {next_step}"
         case _ if ending is not None:
             return outcome_for(ending)

@@ -28,6 +28,7 @@ from codex_control.v1 import turns_pb2
 
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.conversation import Turn
+from codex_supervisor.child.locate import codex_word
 from codex_supervisor.child.notifications import Notification, TokenUsageBreakdown
 from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.child.server_requests import ServerRequest
@@ -360,7 +361,8 @@ class TurnRun:
 
     async def conclude(self, turn: Turn) -> None:
         """Record the outcome of a turn that Codex has ended."""
-        await self.end(*outcome_of(turn, self.draft, self.ending))
+        codex = codex_word(self.house.config.codex.binary, self.house.environment)
+        await self.end(*outcome_of(turn, self.draft, self.ending, codex))
 
     # --- what Codex tells -------------------------------------------------------------------------------------------
 

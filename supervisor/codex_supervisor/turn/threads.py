@@ -16,6 +16,7 @@ from codex_control.errors import CodexError, Exit
 from codex_supervisor.child import requests
 from codex_supervisor.child.awake import AwakeChild, LoadedThread
 from codex_supervisor.child.gateway import PROVIDER
+from codex_supervisor.child.locate import codex_word
 from codex_supervisor.child.requests import AppServerError
 from codex_supervisor.config.children import Provider
 from codex_supervisor.config.profiles import Profile
@@ -71,7 +72,7 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
     if owner.record.thread_id:
         # At once: somebody waits for the answer. A missing login is the better reason where both fail.
         login, resumed = await asyncio.gather(
-            _check_login(child, turn), _resume(owner, child, turn, profile), return_exceptions=True
+            _check_login(owner, child, turn), _resume(owner, child, turn, profile), return_exceptions=True
         )
         if login is not None:
             raise login
@@ -81,7 +82,7 @@ async def open_thread(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, p
         if not isinstance(resumed, AppServerError) or not _thread_is_gone(resumed):
             raise resumed
     else:
-        await _check_login(child, turn)
+        await _check_login(owner, child, turn)
     child.thread = await _start(owner, child, turn, profile)
     return child.thread
 
@@ -94,7 +95,7 @@ class NotLoggedIn(CodexError):
     exit_code = Exit.CONFIG
 
 
-async def _check_login(child: AwakeChild, turn: TurnRecord) -> None:
+async def _check_login(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord) -> None:
     # Codex itself tries for long without a login and then gives no reason. This reads files only.
     account = await child.server.request(
         "account/read", requests.GetAccountParams(), requests.GetAccountResponse, REQUEST_TIMEOUT_S
@@ -105,7 +106,8 @@ async def _check_login(child: AwakeChild, turn: TurnRecord) -> None:
             cwd=turn.request.cwd, approval_policy=_APPROVAL_POLICY, sandbox="read-only", developer_instructions=None
         )
         await child.server.request("thread/start", probe, requests.ThreadStartResponse, THREAD_TIMEOUT_S)
-        raise NotLoggedIn(next_step="run `codex login`, or name a model provider in Codex's config.toml")
+        codex = codex_word(owner.house.config.codex.binary, owner.house.environment)
+        raise NotLoggedIn(next_step=f"run `{codex} login`, or name a model provider in Codex's config.toml")
 
 
 async def _resume(owner: ThreadOwner, child: AwakeChild, turn: TurnRecord, profile: Profile) -> LoadedThread:

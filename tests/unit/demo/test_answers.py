@@ -90,3 +90,10 @@ def test_says_so_where_codex_offers_no_tool(wish: str) -> None:
     events = answer(user(wish), tools=())
     assert calls(events) == []
     assert "offers me no" in said(events)
+
+
+def test_how_to_log_in_names_a_codex_that_is_not_on_path() -> None:
+    request = ModelRequest.from_json(json.dumps({"model": "m", "input": [user("hello")]}).encode())
+    sent = b"".join(data for _, data in demo_answer(request, ResponseStream("r"), "/venv/bin/codex")).decode()
+    assert "`/venv/bin/codex login`" in sent
+    assert "{codex}" not in sent

@@ -46,6 +46,10 @@ def test_cause_of(message: str, info: str | dict[str, Any] | None, cause: Cause,
     assert way_out in next_step
 
 
+def test_a_codex_that_is_not_on_path_is_named_whole() -> None:
+    assert cause_of(TurnError("no key", "unauthorized"), "/venv/bin/codex")[1].startswith("run `/venv/bin/codex login`")
+
+
 def test_every_word_of_the_installed_codex_is_known(codex_schema: CodexSchema) -> None:
     branches = codex_schema.type("CodexErrorInfo")["anyOf"]
     words = {word for branch in branches for word in [*branch.get("enum", []), *branch.get("required", [])]}
