@@ -55,6 +55,9 @@ def shown(events: list[turns_pb2.TurnEvent]) -> str:
             case "recovery":
                 for item_id in event.recovery.superseded_item_ids:
                     texts.pop(item_id, None)
+            case "retry":
+                for item_id in event.retry.superseded_item_ids:
+                    texts.pop(item_id, None)
             case _:
                 pass
     return "".join(dict.fromkeys(texts.values()))

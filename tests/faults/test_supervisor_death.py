@@ -15,7 +15,7 @@ from codex_control.v1 import admin_pb2, outcome_pb2, turns_pb2
 from tests.faults.watching import asking, child_pid, is_running, processes_with, recorded_turn, wait_for_rollout
 from tests.support.codex_home import CodexHome
 from tests.support.fake_codex.place import FakeCodex
-from tests.support.model_script import Command, Text, Usage
+from tests.support.model_script import Command, Cut, Text, Usage
 from tests.support.stub_model import StubModel
 from tests.support.supervisor import RunningSupervisor, supervisor_of
 from tests.support.waiting import wait_for
@@ -47,6 +47,38 @@ async def test_a_turn_outlives_its_supervisor(supervisor: RunningSupervisor, stu
     assert "text" not in kinds, "pieces of a message that was missed in part are not shown"
     assert kinds.count("message") == 1
     assert stub_model.received == 1, "nothing was asked twice"
+
+
+@pytest.mark.parametrize("adopted", ["before the new message", "after the end"])
+async def test_a_message_that_codex_began_anew_while_nobody_listened_voids_the_one_before(
+    supervisor: RunningSupervisor, stub_model: StubModel, adopted: str
+) -> None:
+    first, second = stub_model.gate(), stub_model.gate()
+    stub_model.script(Text("half of it"), first.step, Cut(reset=True))
+    stub_model.script(second.step, Text("the whole "), Text("of it"))
+    async with asking(supervisor, "a question whose answer breaks off") as asked:
+        text = await asked.reached("text")
+        await first.reached()
+        thread = next(event.started.thread_id for event in asked.events if event.HasField("started"))
+        await supervisor.kill()
+    first.release()
+    await second.reached()
+    if adopted == "after the end":
+        second.release()
+        await wait_for_rollout(supervisor, thread, "the whole of it")
+    await supervisor.start()
+    second.release()
+    events = await attached(supervisor, asked.request.request_id)
+    turn = events[-1].ended.turn
+    assert (turn.outcome, turn.answer, turn.recoveries) == (outcome_pb2.OUTCOME_COMPLETED, "the whole of it", 0)
+    kinds = [event.WhichOneof("event") for event in events]
+    (retry,) = [event for event in events if event.HasField("retry")]
+    assert list(retry.retry.superseded_item_ids) == [text.text.item_id]
+    assert kinds.count("message") == 1
+    anew = [event for event in events if event.seq > retry.seq and event.HasField("text")]
+    assert text.text.item_id not in {event.text.item_id for event in anew}
+    assert retry.seq < min(event.seq for event in [*anew, events[kinds.index("message")]])
+    assert stub_model.received == 2
 
 
 async def test_five_children_idle_and_busy_are_adopted(supervisor: RunningSupervisor, stub_model: StubModel) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from codex_control.safe_text import one_line
 from codex_control.v1.turns_pb2 import TurnEvent
 
-from codexctl.view.lines import retry_reason
+from codexctl.view.lines import retry_line
 
 THINKING = "thinking"
 
@@ -61,7 +61,7 @@ def _what(event: TurnEvent) -> str | None:
             tool = event.tool
             return THINKING if tool.completed else f"{tool.kind}: {one_line(tool.subject, 80)}"
         case "retry":
-            return f"the model provider failed, retry {event.retry.count}: {retry_reason(event.retry.message, 80)}"
+            return retry_line(event.retry, 80)
         case "approval":
             return "waiting for an answer of a person"
         case "recovery":

@@ -21,6 +21,7 @@ from codex_control.v1.turns_pb2 import (
     ApprovalRequested,
     CommandRun,
     FileChange,
+    ProviderRetry,
     RecoveryReport,
     Turn,
     TurnEvent,
@@ -41,6 +42,12 @@ def retry_reason(message: str, limit: int = 500) -> str:
     if message.rstrip(".").endswith("waiting for network"):
         return "it cannot be reached; Codex goes on trying"
     return one_line(message, limit)
+
+
+def retry_line(retry: ProviderRetry, limit: int = 500) -> str:
+    """That the provider failed; how often, where that was heard of, and why."""
+    count = f", retry {retry.count}" if retry.count else ""
+    return f"the model provider failed{count}: {retry_reason(retry.message, limit)}"
 
 
 def receipt_line(turn_id: str) -> str:
@@ -76,7 +83,8 @@ def notice_line(event: TurnEvent) -> str | None:
             # The stub for mypy mistakes our message for the builtin of the same name.
             return f"warning: {one_line(event.warning.message, 500)}"  # type: ignore[attr-defined]
         case "retry":
-            return f"the model provider failed, retry {event.retry.count}: {retry_reason(event.retry.message)}"
+            void = "; the text before this is void" if event.retry.superseded_item_ids else ""
+            return retry_line(event.retry) + void
         case "recovery":
             return recovery_line(event.recovery)
         case "dropped":

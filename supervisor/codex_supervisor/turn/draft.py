@@ -34,6 +34,9 @@ MAX_RECORDED = 500
 MAX_DIFF_CHARACTERS = 4 * 1024 * 1024
 """Longest diff that is kept of a turn."""
 
+BEGUN_ANEW = "Codex began its message anew"
+"""What is said of a retry that was not heard of."""
+
 Events = list[turns_pb2.TurnEvent]
 
 
@@ -110,6 +113,20 @@ class Draft:
             del self.messages[item_id]
         return void
 
+    def void_left(self) -> Events:
+        """Declare messages void that were streamed in part, where Codex goes on or completes without ending them.
+
+        It speaks one message at a time. So it began one anew, and nobody heard of the retry: it came while no
+        supervisor listened, or Codex did not tell of it. One that ends all the same is told whole, as any other.
+        """
+        void = [item_id for item_id in self.unfinished_items() if self.messages[item_id].parts]
+        if not void:
+            return []
+        for item_id in void:
+            del self.messages[item_id]
+        # Not counted: a notification that is still to come may be of this very retry.
+        return _event(retry=turns_pb2.ProviderRetry(message=BEGUN_ANEW, count=self.retries, superseded_item_ids=void))
+
     def mute_unfinished(self) -> None:
         """Show no pieces of messages that were streamed in part while somebody else listened, or nobody."""
         self.muted.update(self.unfinished_items())
@@ -152,7 +169,7 @@ class Draft:
         """Take one notification of this turn in; return the events that it means."""
         match notification:
             case notifications.AgentMessageDeltaNotification(item_id=item_id, delta=delta) if not self.review:
-                return self._text(item_id, delta)
+                return self._before_message(item_id) + self._text(item_id, delta)
             case notifications.ItemStartedNotification():
                 return self.item(notification.decode_item(), completed=False)
             case notifications.ItemCompletedNotification():
@@ -205,7 +222,7 @@ class Draft:
                 # What the reviewer says on its way; once there is a review, it is repeated as a message.
                 return [] if self.reviewed else self._message(item_id, text, "commentary", completed=completed)
             case items.AgentMessageItem(id=item_id, text=text, phase=phase):
-                return self._message(item_id, text, phase or "", completed=completed)
+                return self._before_message(item_id) + self._message(item_id, text, phase or "", completed=completed)
             case items.CommandExecutionItem():
                 return self._command(item)
             case items.FileChangeItem():
@@ -229,6 +246,9 @@ class Draft:
                 return [] if review == NO_REVIEW else self._message(item_id, review, "final_answer", completed=True)
             case _:
                 return []
+
+    def _before_message(self, item_id: str) -> Events:
+        return [] if item_id in self.messages else self.void_left()
 
     def _text(self, item_id: str, delta: str) -> Events:
         if self.joined_late and item_id not in self.messages:

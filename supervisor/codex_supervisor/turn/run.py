@@ -361,6 +361,9 @@ class TurnRun:
 
     async def conclude(self, turn: Turn) -> None:
         """Record the outcome of a turn that Codex has ended."""
+        if turn.status == "completed":
+            for event in self.draft.void_left():
+                self.log.append(event)
         codex = codex_word(self.house.config.codex.binary, self.house.environment)
         await self.end(*outcome_of(turn, self.draft, self.ending, codex))
 

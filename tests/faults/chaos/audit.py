@@ -192,6 +192,7 @@ def _judge_text(turn: Recorded) -> Iterator[str]:
     streamed = {event.text.item_id for event in turn.events if event.HasField("text")}
     whole = Counter(event.message.item_id for event in turn.events if event.HasField("message"))
     void = {item for event in turn.events for item in event.recovery.superseded_item_ids}
+    void |= {item for event in turn.events for item in event.retry.superseded_item_ids}
     if twice := [item for item, count in whole.items() if count > 1]:
         yield f"messages {twice} were completed twice"
     if left := streamed - set(whole) - void:

@@ -224,6 +224,19 @@ def test_void_text_never_reaches_a_pipe(ctl: Ctl, fake: FakeSupervisor) -> None:
     assert "recovery: Codex died (the text before this is void): it goes on" in result.err.splitlines()
 
 
+def test_streamed_text_that_a_retry_made_void_is_said_to_be(ctl: Ctl, fake: FakeSupervisor) -> None:
+    def script(turn: FakeTurn) -> None:
+        turn.text("void te", "m1")
+        turn.emit(retry=tpb.ProviderRetry(message="begun anew", superseded_item_ids=["m1"]))
+        turn.text("whole", "m2")
+        turn.end("whole")
+
+    fake.script = script
+    result = ctl("ask", "hi", "--stream")
+    assert result.out == "void te\nwhole\n"
+    assert "the model provider failed: begun anew; the text before this is void" in result.err.splitlines()
+
+
 def test_an_approval_in_a_pipe_says_how_to_answer(ctl: Ctl, fake: FakeSupervisor) -> None:
     def script(turn: FakeTurn) -> None:
         turn.emit(approval=tpb.ApprovalRequested(approval_id="ap1", kind=tpb.APPROVAL_KIND_COMMAND, subject="rm x"))

@@ -105,6 +105,11 @@ def test_a_question_can_be_answered_from_elsewhere() -> None:
         (tpb.TurnEvent(warning={"message": "mind\nthis"}), None, "warning: mind this"),
         (tpb.TurnEvent(retry={"message": "503", "count": 2}), None, "the model provider failed, retry 2: 503"),
         (
+            tpb.TurnEvent(retry={"message": "begun anew", "superseded_item_ids": ["m1"]}),
+            None,
+            "the model provider failed: begun anew; the text before this is void",
+        ),
+        (
             tpb.TurnEvent(dropped={"count": 2, "bytes": 9, "reason": "over the limit"}),
             None,
             "warning: 2 events (9 bytes) are not shown: over the limit",
@@ -143,6 +148,7 @@ def test_the_activity_keeps_its_beginning_while_it_lasts() -> None:
         (tpb.TurnEvent(text={"text": "x"}), "answering"),
         (tpb.TurnEvent(tool={"kind": "webSearch", "subject": "weather"}), "webSearch: weather"),
         (tpb.TurnEvent(retry={"count": 4, "message": "429"}), "the model provider failed, retry 4: 429"),
+        (tpb.TurnEvent(retry={"message": "begun anew"}), "the model provider failed: begun anew"),
         (tpb.TurnEvent(approval={}), "waiting for an answer of a person"),
         (tpb.TurnEvent(approval_resolved={}), "thinking"),
         (tpb.TurnEvent(recovery={"what_next": "goes on"}), "recovering: goes on"),

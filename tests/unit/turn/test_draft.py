@@ -243,6 +243,38 @@ def test_a_retry_is_counted_and_voids_what_was_begun() -> None:
     assert fed(draft, failure("again", will_retry=True))[0].retry.count == 2
 
 
+def test_a_message_that_begins_anew_voids_the_one_that_never_ended() -> None:
+    """As where Codex tried again while no supervisor listened."""
+    earlier, later = new_draft(), new_draft()
+    for event in fed(earlier, completed(says("m0", "before", "commentary")), delta("m1", "half of")):
+        later.recall(event)
+    later.mute_unfinished()
+    events = fed(later, started(says("m2", "")), delta("m2", "half of it"), completed(says("m2", "half of it")))
+    assert kinds(events) == ["retry", "text", "message"]
+    assert list(events[0].retry.superseded_item_ids) == ["m1"]
+    assert events[0].retry.count == 0, "it was not heard of; should it still be, it counts then"
+    assert later.void_left() == []
+    assert (list(later.messages), later.answer()) == (["m0", "m2"], "half of it")
+
+
+def test_a_message_that_the_conversation_has_voids_the_one_before_that_it_has_not() -> None:
+    draft = new_draft()
+    fed(draft, completed(says("m0", "before", "commentary")), delta("m1", "half of"))
+    events = draft.restore([says("m0", "before", "commentary"), says("m2", "half of it")])
+    assert kinds(events) == ["retry", "message"]
+    assert list(events[0].retry.superseded_item_ids) == ["m1"]
+    assert kinds(fed(draft, failure("stream cut", will_retry=True))) == ["retry"]
+    assert draft.retries == 1
+
+
+def test_what_is_left_at_the_end_is_void_and_what_was_never_streamed_is_not_named() -> None:
+    draft = new_draft()
+    fed(draft, started(says("m1", "", None)), started(says("m2", "", "commentary")), delta("m2", "half"))
+    (event,) = draft.void_left()
+    assert list(event.retry.superseded_item_ids) == ["m2"]
+    assert draft.void_left() == []
+
+
 def test_the_last_error_is_kept_for_the_outcome_and_not_told() -> None:
     draft = new_draft()
     assert fed(draft, delta("m", "half"), failure("no more", "usageLimitExceeded", will_retry=False))[1:] == []
@@ -466,6 +498,8 @@ def test_a_turn_that_changes_hands_reports_nothing_twice_and_gives_the_same_answ
         if item_id in whole:
             assert whole[item_id].startswith(text), "pieces have no gap and none comes twice"
     assert whole == {item.id: item.text for item in stream.kept(len(stream.items)) if hasattr(item, "text")}
+    void = {item_id for event in [*events, *later.void_left()] for item_id in event.retry.superseded_item_ids}
+    assert void == set(streamed) - set(whole), "what never ends is void, and nothing else"
 
 
 @given(stream=streams(), data=st.data())
