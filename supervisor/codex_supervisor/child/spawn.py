@@ -50,7 +50,8 @@ class ChildSpec:
     """Everything that a child is started from.
 
     `environment` is complete (see `child_environment`) and holds `token`. `overrides` are Codex's configuration
-    overrides, each "key=value" with a TOML value. `cgroup` is a directory delegated to us, for this child alone.
+    overrides, each "key=value" with a TOML value; `demo_overrides` are those among them that lead to the demo model.
+    `cgroup` is a directory delegated to us, for this child alone.
     """
 
     instance: str
@@ -63,6 +64,7 @@ class ChildSpec:
     stderr_log: Path
     cwd: str
     cgroup: Path | None = None
+    demo_overrides: tuple[str, ...] = ()
 
 
 def arguments(spec: ChildSpec) -> list[str]:
@@ -84,6 +86,7 @@ def pending_record(spec: ChildSpec, *, started_ns: int) -> ChildRecord:
         codex_version=spec.binary.version,
         started_ns=started_ns,
         cgroup=str(spec.cgroup or ""),
+        demo_overrides=spec.demo_overrides,
     )
 
 

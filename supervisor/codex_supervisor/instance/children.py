@@ -87,6 +87,7 @@ async def bring_up(
         stderr_log=log,
         cwd=house.codex_home,
         cgroup=make_group(house.cgroup, socket.stem) if house.cgroup is not None else None,
+        demo_overrides=house.child_overrides,
     )
     started_ns = house.clock.wall_ns()
     try:

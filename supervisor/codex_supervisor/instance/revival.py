@@ -107,10 +107,16 @@ async def _find_child(shell: InstanceShell, children: list[ChildRecord]) -> Awak
     """Return the newest child, adopted or still silent, or None; what else there is of the others is ended."""
     found: AwakeChild | _Silent | None = None
     for record in sorted(children, key=lambda child: child.generation, reverse=True):
-        if found is None and record.pid > 0 and (found := await _adopt(shell, record)) is not None:
+        is_for_other_model = record.demo_overrides != shell.house.child_overrides
+        may_be_adopted = found is None and record.pid > 0 and not is_for_other_model
+        if may_be_adopted and (found := await _adopt(shell, record)) is not None:
             continue
         # What was ours and did not answer is ended here; a stranger's process is not touched.
         is_ours = verify(record) if record.pid > 0 else "gone"
+        if is_ours == "same" and is_for_other_model:
+            # Where the demo began or ended. The other model is gone, and Codex would try it again for ever.
+            shell.keeper.last_death = "it was started for another model than the one that answers now"
+            _log.info("child_not_adopted", extra={"instance": shell.record.id, "error": shell.keeper.last_death})
         shell.house.metrics.adoptions.labels(result="ended" if is_ours == "same" else is_ours).inc()
         await take_down(shell.house, record, None, shell.keeper.thread_ids(), cut=True)
     return found

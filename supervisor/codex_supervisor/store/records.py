@@ -256,6 +256,8 @@ class ChildRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     started_ns: int = 0
     cgroup: str = ""
     """Directory of its own control group; empty where it has none."""
+    demo_overrides: tuple[str, ...] = ()
+    """What led it to the demo model; empty where it was started for the real one."""
 
 
 class EventRow(msgspec.Struct, frozen=True):
