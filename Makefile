@@ -24,6 +24,10 @@ TOOLS_READY := build/tools/.ready
 STUBS_READY := build/.stubs
 WHEELS_READY := build/wheels/.ready
 
+# pip's own words for a missing network tell of retries and of versions that do not exist.
+NOT_INSTALLED := { echo "The packages were not installed, for the reason above. They come from pypi.org: where the network is \
+away, run the same again when it is back, or name a mirror in PIP_INDEX_URL." >&2; exit 1; }
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run test check check-format lint format types proto check-proto proto-baseline bench experiments faults chaos \
@@ -38,20 +42,22 @@ $(READY): pyproject.toml constraints.txt constraints-build.txt scripts/find_pyth
 	@python=$$(scripts/find_python.sh) || exit 1; \
 	if ! $(PYTHON_BIN) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "making .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; fi
-	$(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
+	@echo "installing the packages into .venv: about a minute"
+	@{ $(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip && \
 	$(PYTHON_BIN) -m pip install --quiet -c constraints.txt --build-constraint constraints-build.txt \
-		--group dev --editable '.[codex,demo,gateway,gateway-proxy,mcp,otel,postgresql]'
+		--group dev --editable '.[codex,demo,gateway,gateway-proxy,mcp,otel,postgresql]'; } || $(NOT_INSTALLED)
 	@touch $@
 
 $(TOOLS_READY): pyproject.toml constraints-build.txt scripts/find_python.sh
 	@python=$$(scripts/find_python.sh) || exit 1; \
 	if ! $(TOOLS_BIN) -c '' 2>/dev/null; then rm -rf build/tools; "$$python" -m venv build/tools; fi
-	$(TOOLS_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints-build.txt pip
-	$(TOOLS_BIN) -m pip install --quiet -c constraints-build.txt --group build
+	@echo "installing the tools of the build into build/tools: a few seconds"
+	@{ $(TOOLS_BIN) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints-build.txt pip && \
+	$(TOOLS_BIN) -m pip install --quiet -c constraints-build.txt --group build; } || $(NOT_INSTALLED)
 	@touch $@
 
 $(STUBS_READY): $(TOOLS_READY) hatch_build.py $(PROTOS)
-	$(TOOLS_BIN) hatch_build.py
+	@$(TOOLS_BIN) hatch_build.py
 	@touch $@
 
 # The dependencies as wheels, so that packages can be built, and tested, without a network.

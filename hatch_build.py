@@ -5,7 +5,6 @@ Run it by itself (`python hatch_build.py`) after an edit of a `.proto` file.
 
 from __future__ import annotations
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,5 +41,4 @@ else:
 
 
 if __name__ == "__main__":
-    for source in generate_stubs():
-        print(source.relative_to(PROTO_ROOT.parent), file=sys.stderr)
+    generate_stubs()
