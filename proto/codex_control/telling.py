@@ -38,11 +38,31 @@ def tell_usage(program: str, error: click.ClickException, *, as_json: bool) -> i
     next_step = f"`{path} --help` says how it is used"
     if isinstance(error, click.NoSuchOption) and " " in error.option_name:  # no option has one: it is somebody's text
         next_step = f"put `--` before a text that begins with a dash: {path} -- '- a text'"
-    wrong = BadInput(error.format_message(), next_step=next_step)
+    wrong = BadInput(_plain(error), next_step=next_step)
     if as_json:
         click.echo(error_json(wrong))
     click.echo(error_text(program, wrong), err=True)
     return error.exit_code
+
+
+def _plain(error: click.ClickException) -> str:
+    """The message in words that name what is wanted; click's own for a number of a range name its type."""
+    import click
+
+    message, parameter = error.format_message(), getattr(error, "param", None)
+    wanted = getattr(parameter, "type", None)
+    if not isinstance(wanted, click.IntRange) or "is not a valid integer range" not in message:
+        return message
+    match wanted.min, wanted.max:
+        case None, None:
+            span = ""
+        case least, None:
+            span = f" from {least} on"
+        case None, most:
+            span = f" up to {most}"
+        case least, most:
+            span = f" from {least} to {most}"
+    return message.replace("is not a valid integer range", f"is not a whole number{span}")
 
 
 def error_json(error: CodexError) -> str:
