@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ _MAX_CONFIG_BYTES = 1024 * 1024
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 # Providers that Codex knows by itself and that need no login of its own.
 _LOCAL_PROVIDERS = ("ollama", "lmstudio", "oss")
+# What `codex-gateway setup codex` calls the gateway in Codex's config.toml.
+_SETUP_PROVIDER = "codex-gateway"
 
 
 def _environment(surroundings: Surroundings) -> dict[str, str]:
@@ -143,11 +146,20 @@ def gateway(surroundings: Surroundings) -> CheckResult:
     """Does the gateway run, where children are to use it? Its endpoints are its own `codex-gateway status`'s."""
     name = "gateway"
     if surroundings.config.codex.provider is not Provider.GATEWAY:
-        return ok(name, "not used: codex.provider is `codex`")
+        return ok(name, _gateway_of_codex(surroundings))
     if surroundings.config.codex.demo_model:
         return warning(name, "not used: codex.demo_model stands above codex.provider", "set one of them alone")
     url = find_gateway(surroundings.environ).url
     return ok(name, f"children that start now use {url}; one that runs keeps the address that it was started with")
+
+
+def _gateway_of_codex(surroundings: Surroundings) -> str:
+    """What there is to say of the gateway where it is no affair of ours; Codex's own settings may lead to it."""
+    if not surroundings.config.codex.demo_model:
+        with suppress(BadConfig):  # the check of the login tells of it
+            if codex_settings(surroundings).get("model_provider") == _SETUP_PROVIDER:
+                return "Codex's own settings lead to it (codex.provider is `codex`); `codex-gateway status` looks at it"
+    return "not used: codex.provider is `codex`"
 
 
 def _provider(name: str, provider: str, settings: dict[str, Any], surroundings: Surroundings) -> CheckResult:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from codex_control.errors import BadConfig, CodexError
 from codex_control.paths import Paths
+from codex_gateway.setup import clients
 from codex_supervisor.config.children import CodexConfig, Provider
 from codex_supervisor.config.model import Config
 from codex_supervisor.config.reading import parse_config
@@ -339,6 +340,16 @@ def test_each_thing_that_forbids_namespaces_has_its_own_command(
 
 async def test_a_gateway_that_nobody_wants_is_not_looked_for(surroundings: Surroundings) -> None:
     assert (await told(doctor_codex.gateway, surroundings)).status is CheckStatus.OK
+
+
+async def test_a_gateway_that_codex_itself_was_led_to_is_not_called_unused(surroundings: Surroundings) -> None:
+    provider_config(surroundings, f'model_provider = "{clients.PROVIDER}"\n')
+    found = await told(doctor_codex.gateway, surroundings)
+    assert found.status is CheckStatus.OK
+    assert "Codex's own settings lead to it" in found.found
+    # The demo model stands above Codex's own settings.
+    demo = changed(surroundings, config=Config(codex=CodexConfig(demo_model=True)))
+    assert (await told(doctor_codex.gateway, demo)).found.startswith("not used")
 
 
 async def test_a_gateway_that_is_wanted_and_does_not_run_is_an_error(surroundings: Surroundings) -> None:
