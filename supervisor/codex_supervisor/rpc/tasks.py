@@ -22,6 +22,7 @@ from codex_supervisor.task.contract import Engine
 from codex_supervisor.task.following import follow, wait
 from codex_supervisor.task.records import EventKind, TaskRecord, TaskRequest, TaskState, check_id, check_request
 from codex_supervisor.task.state_file import state_file
+from codex_supervisor.task.worktree import check_repository
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -70,6 +71,8 @@ class TasksServicer(tasks_pb2_grpc.TasksServicer):
         check_prompt(request.prompt, config.tasks.prompt_limit, "tasks.prompt_limit")
         if self._engine.name == "sqlite":
             check_directory(request.cwd)
+            if request.worktree and not request.after:  # the tasks before it may make the repository
+                check_repository(Path(request.cwd))
         else:
             # It is looked for where the task runs, which may be another machine.
             _check_absolute("working directory", request.cwd)

@@ -89,16 +89,44 @@ async def make_worktree(
     return Worktree(branch, directory, inside, 0 if known else await _changes(top, environ))
 
 
+def check_repository(cwd: Path) -> None:
+    """Raise `BadInput` where the directory `cwd` is seen to be in no git repository. Runs nothing.
+
+    What cannot be looked at may be one: git says so when the task starts.
+    """
+    with contextlib.suppress(OSError):
+        # Where `.git` is a file (of worktrees and submodules), nothing below it can be looked at either: git judges it.
+        # A bare repository has HEAD and objects in its place.
+        real = cwd.resolve(strict=True)
+        for folder in (real, *real.parents):
+            if _is_there(folder / ".git" / "HEAD") or (_is_there(folder / "HEAD") and _is_there(folder / "objects")):
+                return
+        raise _no_repository(cwd)
+
+
+def _is_there(path: Path) -> bool:
+    """Raises `OSError` where that cannot be seen; which of them `Path.exists` raises differs among Pythons."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _no_repository(cwd: Path, why: str = "") -> BadInput:
+    return BadInput(
+        what=f"{cwd} is in no git repository",
+        why=why,
+        next_step="submit the task without --worktree, or run `git init` and commit there",
+    )
+
+
 async def _toplevel(cwd: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     """Return the top of the repository, and where `cwd` is below it."""
     try:
         top = await _git(cwd, environ, "rev-parse", "--show-toplevel")
     except GitFailed as error:
-        raise BadInput(
-            what=f"{cwd} is in no git repository",
-            why=error.why,
-            next_step="submit the task without --worktree, or run `git init` and commit there",
-        ) from error
+        raise _no_repository(cwd, error.why) from error
     try:
         await _git(cwd, environ, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except GitFailed as error:

@@ -111,6 +111,15 @@ async def test_what_codex_does_becomes_progress_files_and_items(real: RunningSup
     }
 
 
+async def test_a_worktree_outside_of_a_repository_is_refused_when_it_is_handed_over(
+    faked: RunningSupervisor, tmp_path: Path
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await submit(faked, "do it", worktree=True, cwd=str(tmp_path))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{tmp_path} is in no git repository" in (refused.value.details() or "")
+
+
 async def test_a_task_has_a_worktree_of_its_own(real: RunningSupervisor, stub_model: StubModel, tmp_path: Path) -> None:
     repository = tmp_path / "repo"
     repository.mkdir()

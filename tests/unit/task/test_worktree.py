@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from codex_control.errors import BadInput, NotFound, WrongState
-from codex_supervisor.task.worktree import make_worktree, remove_worktree
+from codex_supervisor.task.worktree import check_repository, make_worktree, remove_worktree
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
 
@@ -167,3 +167,19 @@ async def test_a_directory_that_was_never_committed(repository: Path, folder: Pa
 async def test_without_git(repository: Path, folder: Path, environ: dict[str, str]) -> None:
     with pytest.raises(NotFound, match="git was not found"):
         await make_worktree(folder, "T-1", repository, {**environ, "PATH": "/nowhere"})
+
+
+def test_a_directory_that_is_seen_to_be_in_no_repository_is_refused_at_once(repository: Path, tmp_path: Path) -> None:
+    for inside in (repository, repository / "sub"):
+        check_repository(inside)
+    git(repository, "worktree", "add", "-q", str(tmp_path / "tree"))
+    check_repository(tmp_path / "tree")
+    (tmp_path / "link").symlink_to(repository / "sub")
+    check_repository(tmp_path / "link")
+    git(tmp_path, "init", "-q", "--bare", "bare")
+    check_repository(tmp_path / "bare")
+    check_repository(tmp_path / "not there, which others tell")
+    (tmp_path / "plain/.git").mkdir(parents=True)  # an empty one makes no repository for git either
+    with pytest.raises(BadInput, match="is in no git repository") as refused:
+        check_repository(tmp_path / "plain")
+    assert "git init" in refused.value.next_step
