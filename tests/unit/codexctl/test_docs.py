@@ -9,8 +9,13 @@ from pathlib import Path
 import click
 from codex_control.errors import Exit
 from codex_control.service.console_script import CLOSED_PIPE
+from codex_control.v1.turns_pb2 import CommandRun, RecoveryReport
+from codex_supervisor.child.exitwatch import ExitStatus
+from codex_supervisor.config.turns import OnInterrupted
+from codex_supervisor.turn.recovery import ACTIONS
 from codexctl.json_schema import VERBS as DESCRIBED
 from codexctl.root import VERBS, cli
+from codexctl.view.lines import recovery_line
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -53,3 +58,13 @@ def test_every_verbs_json_is_in_the_table() -> None:
         verb = name.split()[0]
         rows = [line for line in page.splitlines() if line.startswith("| ") and f"`{verb}" in line]
         assert any(f"`{definition}`" in row for row in rows), name
+
+
+def test_the_readme_shows_what_is_printed_when_codex_dies() -> None:
+    report = RecoveryReport(
+        what_happened=f"the child died under the turn: Codex ended: {ExitStatus(signal=9)}",
+        what_next=ACTIONS[OnInterrupted.CONTINUE][1],
+        commands=[CommandRun(command="pytest -x tests/test_login.py")],
+        superseded_item_ids=["m1"],
+    )
+    assert recovery_line(report) in " ".join((DOCS.parent / "README.md").read_text().split())
