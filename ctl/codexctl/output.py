@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # Characters of a last column, mostly a prompt, without which it tells nothing.
-_READABLE = 16
+_READABLE = 24
 
 
 def say(text: str) -> None:

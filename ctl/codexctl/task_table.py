@@ -88,7 +88,7 @@ def row(task: Task, width: int = 0) -> tuple[str, ...]:
         str(task.attempt or ""),
         local_time(task.submitted_at.seconds),
         _took(task),
-        one_line(doing(task), max(width // 4, 20) if 0 < width < 160 else 60),
+        one_line(doing(task), max(width // 5, 16) if 0 < width < 160 else 60),
         task.spec.prompt[:200],
     )
 

@@ -14,9 +14,9 @@ from codexctl.view.lines import command_text, file_text
 
 HEADINGS = ("TURN", "INSTANCE", "ACCEPTED", "TOOK", "OUTCOME", "PROMPT")
 
-# What a narrow terminal goes without, first to last; of all instances, the instance says more than the time.
+# What a narrow terminal goes without, first to last; in a table of all instances each has to be told apart.
 _EXPENDABLE = ("TOOK", "INSTANCE", "ACCEPTED")
-_EXPENDABLE_OF_ALL = ("TOOK", "ACCEPTED", "INSTANCE")
+_EXPENDABLE_OF_ALL = ("TOOK", "ACCEPTED")
 
 
 def row(turn: Turn) -> tuple[str, ...]:

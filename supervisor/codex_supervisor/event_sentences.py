@@ -36,7 +36,9 @@ def _generic(line: LogLine) -> str:
     fields = {name: value for name, value in line.fields.items() if name not in _LEFT_OUT}
     reason = fields.pop("why", "") or fields.pop("error", "")
     more = " ".join(f"{name}={value}" for name, value in fields.items())
-    return line.message.replace("_", " ") + (f": {reason}" if reason else "") + (f" ({more})" if more else "")
+    # A name has no space; in a sentence, "_" is part of a path.
+    what = line.message if " " in line.message else line.message.replace("_", " ")
+    return what + (f": {reason}" if reason else "") + (f" ({more})" if more else "")
 
 
 # --- instances ------------------------------------------------------------------------------------------------------

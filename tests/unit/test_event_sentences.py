@@ -248,3 +248,9 @@ FIELDS = st.dictionaries(
 def test_any_record_is_read_without_an_error(name: str, fields: dict[str, str], level: str) -> None:
     sentence = sentence_of(LogLine(name, 1, level, fields))
     assert sentence is None or isinstance(sentence, str)
+
+
+def test_a_sentence_keeps_the_paths_in_it_and_a_name_becomes_words() -> None:
+    sentence = "after `/venv/codex_cli_bin/bin/codex login` the real one answers"
+    assert sentence_of(LogLine(sentence, 1, "info", {})) == sentence
+    assert sentence_of(LogLine("never_heard_of", 1, "warning", {})) == "never heard of"
